@@ -1,0 +1,93 @@
+"""The pipeline: from a record to the text one training step sees."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, PrivateAttr
+
+from captionkit.draws import Draws
+from captionkit.flip import FlipRule
+from captionkit.policies.combine import Steps, run
+from captionkit.policy import Config, difference
+from captionkit.record import Caption, Record, Rendered, Step
+from captionkit.render import Counter, Renderer, estimate_tokens
+
+_FLIP = "#flip"  # No step can have this address: a name holds no `#`.
+
+
+class CaptionPipeline(Config):
+    """What to do with every record, as data: steps, flip rule, text, seed.
+
+    It holds no state that changes and can be pickled, so that workers and ranks may share it: a rendering is
+    a function of (pipeline, record, epoch, draw) alone.
+    """
+
+    seed: Annotated[int, Field(strict=True)] = 0
+    """Another seed, other draws."""
+    steps: Steps = ()
+    """The policies, first to last."""
+    flip: FlipRule = FlipRule()
+    """Which pictures may be mirrored, and how often."""
+    text: Renderer = Renderer()
+    """How the caption is written out."""
+
+    _count_tokens: Counter | None = PrivateAttr(default=None)
+
+    def render(self, record: Record, *, epoch: int = 0, draw: int = 0) -> Rendered:
+        """The text of one training step, and whether its picture is mirrored.
+
+        `epoch` and `draw` (which repeat within the epoch) are any whole numbers.
+        """
+        draws = Draws(self.seed, epoch, draw, record.id)
+        caption = self._fit(run(self.steps, Caption.of(record), draws))
+        may_flip = self.flip.may_flip(record)
+        flip = may_flip and self.flip.flip(record, draws.child(_FLIP))
+        return Rendered(self.text.text(caption), may_flip, flip, caption.source.value)
+
+    def render_many(self, record: Record, k: int, *, epoch: int = 0) -> tuple[Rendered, ...]:
+        """The renderings of draws 0 to k - 1 of one epoch."""
+        return tuple(self.render(record, epoch=epoch, draw=draw) for draw in range(k))
+
+    def explain(self, record: Record, *, epoch: int = 0, draw: int = 0) -> Rendered:
+        """The same as `render`, with the caption before and after every step, and the reason."""
+        draws = Draws(self.seed, epoch, draw, record.id).traced()
+        caption = run(self.steps, Caption.of(record), draws)
+        trace = list(draws.trace or ())
+        fitted = self._fit(caption)
+        if fitted is not caption:
+            reason = f"over {self.text.max_tokens} tokens; {difference(caption, fitted)}"
+            trace.append(Step("#text", "text", caption, fitted, reason))
+        may_flip = self.flip.may_flip(record)
+        flip_draws = draws.child(_FLIP)
+        flip = may_flip and self.flip.flip(record, flip_draws)
+        trace.append(Step(_FLIP, "flip", fitted, fitted, self._why_flip(record, flip, flip_draws)))
+        return Rendered(self.text.text(fitted), may_flip, flip, fitted.source.value, tuple(trace))
+
+    def may_flip(self, record: Record) -> bool:
+        """Whether any draw may mirror this picture, by the whole record, before any dropout."""
+        return self.flip.may_flip(record)
+
+    def with_counter(self, count_tokens: Counter) -> CaptionPipeline:
+        """The same pipeline with the caller's own token counter, which must not count begin and end marks.
+
+        Without one, `captionkit.estimate_tokens` stands in. The counter is no part of the recipe: it is not
+        dumped. The pipeline can be pickled if the counter can.
+        """
+        copy = self.model_copy()
+        copy._count_tokens = count_tokens
+        return copy
+
+    def with_seed(self, seed: int) -> CaptionPipeline:
+        """The same pipeline with another seed."""
+        return self.model_copy(update={"seed": seed})
+
+    def _fit(self, caption: Caption) -> Caption:
+        return self.text.fit(caption, self._count_tokens or estimate_tokens)
+
+    def _why_flip(self, record: Record, flip: bool, draws: Draws) -> str:
+        if (veto := self.flip.veto(record)) is not None:
+            return f"may not be mirrored: {veto}"
+        if self.flip.p == 0.0:
+            return "never mirrored: p is 0"
+        return f"{'mirrored' if flip else 'not mirrored'}: {'; '.join(draws.notes)}"

@@ -1,0 +1,1 @@
+"""Deterministic rules over whole sentences; each takes a text and gives one back."""

@@ -1,0 +1,7 @@
+"""From files to records: picture folders with sidecars, and JSON Lines."""
+
+from captionkit.readers.folder import read_folder
+from captionkit.readers.jsonl import read_jsonl
+from captionkit.readers.records import read_records
+
+__all__ = ["read_folder", "read_jsonl", "read_records"]

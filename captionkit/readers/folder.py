@@ -1,0 +1,177 @@
+"""A folder of pictures whose tags and captions lie beside them in sidecar files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from captionkit.errors import CaptionkitError, DataError
+from captionkit.readers.fields import neither, parse_object, prose_in, tags_in
+from captionkit.readers.text import read_text, unreadable
+from captionkit.record import Prose, Record, Tag, parse_tags
+
+PICTURE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SIDECAR_SUFFIXES = (".txt", ".caption", ".json")
+
+
+def read_folder(
+    path: str | os.PathLike[str], *, on_error: Callable[[CaptionkitError], None] | None = None
+) -> Iterator[Record]:
+    """The records of all pictures under a folder in the order of their paths; holds one listing at a time.
+
+    Beside `a.png` lie
+        a.txt       its tags, separated by commas or line ends;
+        a.caption   its captions in whole sentences, one per line;
+        a.json      or both in one object, as on a line of `read_jsonl`.
+    A record's id is the picture's path relative to the folder, with "/" and without the suffix; its image
+    is that path with the suffix. Folders are read to any depth, links to folders are followed, names that
+    begin with "." and files of other kinds are passed over.
+
+    Raises `DataError` at once when there is no such folder, and at the end when there was no picture in it.
+    For a bad record, `on_error` is called and it is skipped; without `on_error` the error is raised. Bad
+    are: a picture without tags and captions, an empty or misencoded sidecar, tags that stand in two
+    sidecars, two pictures with one id.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise DataError(what, where=str(folder), hint="read_records takes a folder or a .jsonl file")
+    return _records(folder, on_error)
+
+
+def _records(folder: Path, on_error: Callable[[CaptionkitError], None] | None) -> Iterator[Record]:
+    def report(error: CaptionkitError) -> None:
+        if on_error is None:
+            raise error
+        on_error(error)
+
+    num_pictures = 0
+    table: Path | None = None
+    for place, names in _walk(folder, frozenset(), report):
+        pictures, sidecars = _sorted_out(names)
+        table = table or next((place / name for name in names if name.endswith(".jsonl")), None)
+        for stem, of_stem in pictures.items():
+            num_pictures += len(of_stem)
+            try:
+                record = _record(folder, place, of_stem, sidecars.get(stem, {}), table)
+            except CaptionkitError as error:
+                report(error)
+            else:
+                yield record
+    if num_pictures == 0:
+        raise DataError(
+            "no pictures in this folder or below it",
+            where=str(folder),
+            hint=f"pictures end in {', '.join(sorted(PICTURE_SUFFIXES))}",
+        )
+
+
+def _walk(
+    folder: Path, above: frozenset[str], report: Callable[[CaptionkitError], None]
+) -> Iterator[tuple[Path, list[str]]]:
+    """The folder and those below it, each with its files' names; sorted, the same everywhere."""
+    real = os.path.realpath(folder)
+    if real in above:
+        report(DataError("is a link to a folder above itself", where=str(folder), hint="remove the link"))
+        return
+    files: list[str] = []
+    folders: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except OSError as error:
+        report(unreadable(folder, error))
+        return
+    yield folder, sorted(files)
+    for name in sorted(folders):
+        yield from _walk(folder / name, above | {real}, report)
+
+
+def _sorted_out(names: list[str]) -> tuple[dict[str, list[str]], dict[str, dict[str, str]]]:
+    """The pictures of a listing by stem, and its sidecars by stem and suffix."""
+    pictures: dict[str, list[str]] = {}
+    sidecars: dict[str, dict[str, str]] = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in PICTURE_SUFFIXES:
+            pictures.setdefault(stem, []).append(name)
+        elif suffix.lower() in SIDECAR_SUFFIXES:
+            sidecars.setdefault(stem, {})[suffix.lower()] = name
+    return pictures, sidecars
+
+
+def _record(
+    folder: Path, place: Path, pictures: list[str], sidecars: dict[str, str], table: Path | None
+) -> Record:
+    picture = place / pictures[0]
+    if len(pictures) > 1:
+        raise DataError(
+            f"{len(pictures)} pictures share one id and one set of sidecars: {', '.join(pictures)}",
+            where=str(picture.with_suffix("")),
+            hint="rename all but one of them",
+        )
+    image = picture.relative_to(folder).as_posix()
+    try:
+        image.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"the picture's name is not UTF-8: {os.fsencode(pictures[0])!r}",
+            where=str(place),
+            hint="rename it",
+        ) from error
+    tags, prose = _known(place, sidecars)
+    if not tags and not prose:
+        raise _untold(picture, table)
+    return Record(os.path.splitext(image)[0], tags, prose, image)
+
+
+def _known(place: Path, sidecars: dict[str, str]) -> tuple[tuple[Tag, ...], tuple[Prose, ...]]:
+    """The tags and captions of one picture's sidecars."""
+    paths = {suffix: place / name for suffix, name in sidecars.items()}
+    tags = _tag_lines(paths[".txt"]) if ".txt" in paths else ()
+    prose = _prose_lines(paths[".caption"]) if ".caption" in paths else ()
+    if ".json" in paths:
+        where = str(paths[".json"])
+        fields = parse_object(read_text(paths[".json"]), paths[".json"])
+        more_tags, more_prose = tags_in(fields, where), prose_in(fields, where)
+        if not more_tags and not more_prose:
+            raise neither(fields, where)
+        if tags and more_tags:
+            raise _twice("tags", where, sidecars[".txt"])
+        if prose and more_prose:
+            raise _twice("captions", where, sidecars[".caption"])
+        tags, prose = tags or more_tags, prose or more_prose
+    return tags, prose
+
+
+def _tag_lines(path: Path) -> tuple[Tag, ...]:
+    tags = tuple(tag for line in read_text(path).splitlines() for tag in parse_tags(line))
+    if not tags:
+        raise DataError(
+            "holds no tags", where=f"{path}:1", hint="write them in, separated by commas, or delete the file"
+        )
+    return tags
+
+
+def _prose_lines(path: Path) -> tuple[Prose, ...]:
+    prose = tuple(Prose(line.strip()) for line in read_text(path).splitlines() if line.strip())
+    if not prose:
+        raise DataError("holds no caption", where=f"{path}:1", hint="write one per line, or delete the file")
+    return prose
+
+
+def _twice(what: str, where: str, other: str) -> DataError:
+    return DataError(f"{what} stand here and in {other} too", where=where, hint="keep them in one of the two")
+
+
+def _untold(picture: Path, table: Path | None) -> DataError:
+    """The error for a picture without sidecars; `table` is a JSON Lines file met on the way."""
+    if table is not None:
+        hint = f"{table} is there: give that instead of the folder"
+    else:
+        stem = picture.stem
+        hint = f"write {stem}.txt (tags), {stem}.caption (captions) or {stem}.json, or take the picture out"
+    return DataError("has neither tags nor captions beside it", where=str(picture), hint=hint)

@@ -1,0 +1,105 @@
+"""JSON Lines: one record per line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from captionkit.errors import CaptionkitError, DataError
+from captionkit.readers.fields import Fields, neither, one_of, parse_object, prose_in, tags_in
+from captionkit.readers.text import decode, unreadable
+from captionkit.record import Record
+
+IMAGE_KEYS = ("file", "image", "file_name")
+
+
+def read_jsonl(
+    path: str | os.PathLike[str], *, on_error: Callable[[CaptionkitError], None] | None = None
+) -> Iterator[Record]:
+    """The records of a JSON Lines file, one line in memory at a time.
+
+    A line is an object with
+        "file", "image" or "file_name": the picture, as it will stand in `Record.image`;
+        "id": a text or a whole number; without it, the picture's path without its suffix;
+        "tags": ["a", "b"], "a, b", or {"species": ["a"]};
+            an entry of a list may be {"name", "category", "source", "score"};
+        "caption", "captions", "text" or "prose": a text, a list, or texts by source {"cogvlm": "..."}.
+    Other keys are passed over, and so are empty lines. Nothing is remembered from line to line, so two
+    lines with one id are not found here.
+
+    Raises `DataError` at once when there is no such file. For a bad line, `on_error` is called and the line
+    is skipped; without `on_error` the error is raised.
+    """
+    file = Path(path)
+    if not file.is_file():
+        what = "is a folder, not a JSON Lines file" if file.is_dir() else "no such file"
+        raise DataError(what, where=str(file), hint="read_records takes a folder or a .jsonl file")
+    return _records(file, on_error)
+
+
+def _records(file: Path, on_error: Callable[[CaptionkitError], None] | None) -> Iterator[Record]:
+    for number, line, offset in _lines(file):
+        try:
+            text = decode(line, file, line=number, offset=offset)
+            record = _record(text.rstrip(), file, number) if text.strip() else None
+        except CaptionkitError as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            continue
+        if record is not None:
+            yield record
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes, int]]:
+    """Every line with its number, from 1, and its offset in bytes."""
+    offset = 0
+    try:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield number, line, offset
+                offset += len(line)
+    except OSError as error:
+        raise unreadable(file, error) from error
+
+
+def _record(text: str, file: Path, number: int) -> Record:
+    where = f"{file}:{number}"
+    if number == 1 and text.lstrip().startswith("["):
+        raise DataError(
+            "is one JSON array, not JSON Lines",
+            where=where,
+            hint="write one object per line, for example: jq -c '.[]' old.json > new.jsonl",
+        )
+    fields = parse_object(text, file, number)
+    image = _image(fields, where)
+    tags, prose = tags_in(fields, where), prose_in(fields, where)
+    if not tags and not prose:
+        raise neither(fields, where)
+    return Record(_id(fields, image, where), tags, prose, image)
+
+
+def _image(fields: Fields, where: str) -> str | None:
+    key = one_of(fields, IMAGE_KEYS, where, "the picture's path may")
+    if key is None:
+        return None
+    value = fields[key]
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"must be the path of a picture, got {value!r}", where=f"{where}: {key}")
+    return value
+
+
+def _id(fields: Fields, image: str | None, where: str) -> str:
+    value = fields.get("id")
+    if value is None:
+        if image is None:
+            raise DataError(
+                "has neither 'id' nor a picture ('file', 'image' or 'file_name')",
+                where=where,
+                hint="the draws of a record hang on its id; give it one",
+            )
+        return os.path.splitext(image)[0]
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise DataError(f"must be a text or a whole number, got {value!r}", where=f"{where}: id")
+    return str(value)

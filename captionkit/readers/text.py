@@ -1,0 +1,63 @@
+"""Reading a text file as UTF-8, or saying exactly why it is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from captionkit.errors import DataError
+
+UTF8_BOM = b"\xef\xbb\xbf"
+UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_text(path: Path) -> str:
+    """The whole of a small text file, without a byte order mark.
+
+    Raises `DataError` when the file cannot be read or is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return decode(data, path)
+
+
+def decode(data: bytes, path: Path, *, line: int = 1, offset: int = 0) -> str:
+    """`data` as text; it begins on `line` of the file, `offset` bytes after its beginning.
+
+    A byte order mark at the beginning of the file is taken off.
+    Raises `DataError` with the line and the offset of the first byte that is no UTF-8.
+    """
+    if offset == 0:
+        data = data.removeprefix(UTF8_BOM)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if offset == 0 and data.startswith(UTF16_BOMS):
+            raise _wrong_encoding(path, 1, "it begins with a UTF-16 byte order mark", "UTF-16") from error
+        at, bad = error.start, data[error.start]
+        raise _wrong_encoding(
+            path, line + data.count(b"\n", 0, at), f"byte 0x{bad:02x} at offset {offset + at}", "CP1252"
+        ) from error
+    if "\0" in text:  # UTF-16 without a mark passes for UTF-8, with a NUL beside every letter.
+        at = data.index(b"\0")
+        raise _wrong_encoding(
+            path, line + data.count(b"\n", 0, at), f"a NUL byte at offset {offset + at}", "UTF-16LE"
+        )
+    return text
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """The error for a file or folder that the operating system does not let us read."""
+    return DataError(
+        f"cannot be read: {error.strerror or error}", where=str(path), hint="check its permissions"
+    )
+
+
+def _wrong_encoding(path: Path, line: int, what: str, guess: str) -> DataError:
+    return DataError(
+        f"is not UTF-8: {what}",
+        where=f"{path}:{line}",
+        hint=f"convert it, for example: iconv -f {guess} -t UTF-8 OLD > NEW,"
+        " with the encoding it was written in after -f",
+    )
