@@ -1,0 +1,65 @@
+"""Every example runs, is short, says how to run it, and prints what it promises."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
+MAX_LINES = 60
+
+
+def output_of(example: Path, cwd: Path) -> str:
+    """What an example prints, run as its docstring says but from a folder of its own."""
+    process = subprocess.run(
+        [sys.executable, "-W", "error", example],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    return process.stdout
+
+
+def test_there_are_examples() -> None:
+    assert [example.name[:2] for example in EXAMPLES] == [
+        f"{number:02}" for number in range(1, len(EXAMPLES) + 1)
+    ]
+    assert len(EXAMPLES) >= 2
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.stem)
+def test_an_example_is_short_and_says_how_to_run_it(example: Path) -> None:
+    source = example.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= MAX_LINES
+    assert f"Usage:\n    python examples/{example.name}" in (ast.get_docstring(ast.parse(source)) or "") or (
+        f"\n    python examples/{example.name}" in source
+    )
+    assert example.name in (ROOT / "examples/README.md").read_text(encoding="utf-8")
+
+
+def test_captions_alone_prints_the_same_on_every_run_and_explains(tmp_path: Path) -> None:
+    example = ROOT / "examples/01_captions_alone.py"
+    said = output_of(example, tmp_path)
+    assert said == output_of(example, tmp_path)
+    assert "fox: may be mirrored" in said
+    assert "sign: must not be mirrored" in said
+    assert "important: solo" in said[said.index("why fox") :]
+
+
+def test_workers_see_the_same_text_and_epochs_do_not(tmp_path: Path) -> None:
+    said = output_of(ROOT / "examples/02_inside_a_pytorch_dataset.py", tmp_path)
+    assert said.count("0 and 2 workers agree") == 2
+    assert "DIFFER" not in said
+    first, second = said.split("epoch 1:")
+    assert first.splitlines()[1:] != second.splitlines()[1:]

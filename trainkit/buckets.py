@@ -1,0 +1,109 @@
+"""Aspect-ratio buckets: the few shapes in which pictures are trained, and which picture goes where.
+
+A picture resized to cover a bucket of another aspect ratio loses 1 - exp(-|ln a - ln b|) of its area to the
+crop, so the bucket with the nearest *logarithm* of the aspect ratio is exactly the one that loses least. All
+sizes are (width, height) in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Size = tuple[int, int]
+
+MULTIPLE = 8
+"""A latent pixel is 8 picture pixels wide; buckets are multiples of it."""
+
+
+class BucketConfig(BaseModel):
+    """The shapes pictures are trained in. The defaults are the hyperfusion recipe's first phase."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    resolution: int = Field(default=768, ge=16)
+    """The area of a bucket is at most resolution x resolution pixels."""
+    max_side: int | None = Field(default=None, ge=16)
+    """Longest side in pixels; None means twice the resolution. With resolution 1024 and max_side 1024 every
+    bucket that is not square wastes area (72 % used on average), so a warning is given when less than 90 % is
+    used."""
+    min_side: int | None = Field(default=None, ge=16)
+    """Shortest side in pixels; None means half the resolution."""
+    step: int = Field(default=32, ge=8)
+    """Sides are multiples of this many pixels; itself a multiple of 8. 32 halves the crop loss of 64."""
+
+    @model_validator(mode="after")
+    def _sides_fit(self) -> Self:
+        if self.step % MULTIPLE:
+            raise ValueError(f"step is {self.step}, must be a multiple of {MULTIPLE} (one latent pixel)")
+        if self.resolution % self.step:
+            raise ValueError(f"resolution is {self.resolution}, must be a multiple of step ({self.step})")
+        if self.longest < self.resolution or self.shortest > self.resolution:
+            raise ValueError(
+                f"resolution is {self.resolution}, must lie between min_side ({self.shortest}) and max_side "
+                f"({self.longest})"
+            )
+        return self
+
+    @property
+    def longest(self) -> int:
+        """Longest side, the default filled in."""
+        return self.max_side if self.max_side is not None else 2 * self.resolution
+
+    @property
+    def shortest(self) -> int:
+        """Shortest side, the default filled in."""
+        return self.min_side if self.min_side is not None else max(self.step, self.resolution // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a picture is brought into its bucket: resized to cover, then cropped in the middle."""
+
+    bucket: Size
+    resized: Size
+    """The size after resizing; each side at least the bucket's."""
+    crop: Size
+    """Left and top offset of the bucket inside the resized picture."""
+
+    @property
+    def kept(self) -> float:
+        """Share of the picture's area that survives the crop, in (0, 1]."""
+        return (self.bucket[0] * self.bucket[1]) / (self.resized[0] * self.resized[1])
+
+
+def make_buckets(config: BucketConfig) -> tuple[Size, ...]:
+    """All buckets, narrow to wide: for each width the greatest height within the area, and the same
+    transposed."""
+    area, step = config.resolution**2, config.step
+    low, high = -(-config.shortest // step) * step, config.longest // step * step
+    found = {(config.resolution, config.resolution)}
+    for side in range(low, high + 1, step):
+        other = min(high, area // side // step * step)
+        if other >= low:
+            found |= {(side, other), (other, side)}
+    return tuple(sorted(found, key=lambda size: (size[0] / size[1], size)))
+
+
+def nearest_bucket(size: Size, buckets: tuple[Size, ...]) -> Size:
+    """The bucket that crops least. Ties go to the larger area, so that no shape wins by the order of a
+    list."""
+    ratio = math.log(size[0] / size[1])
+    return min(buckets, key=lambda b: (round(abs(math.log(b[0] / b[1]) - ratio), 9), -b[0] * b[1], b))
+
+
+def fit(size: Size, bucket: Size) -> Fit:
+    """Resize to cover the bucket, crop the middle."""
+    scale = max(bucket[0] / size[0], bucket[1] / size[1])
+    resized = (max(bucket[0], round(size[0] * scale)), max(bucket[1], round(size[1] * scale)))
+    return Fit(bucket, resized, ((resized[0] - bucket[0]) // 2, (resized[1] - bucket[1]) // 2))
+
+
+def area_used(config: BucketConfig, chosen: list[Size]) -> float:
+    """Mean area of the chosen buckets as a share of resolution x resolution; 1.0 for no pictures."""
+    if not chosen:
+        return 1.0
+    return sum(w * h for w, h in chosen) / len(chosen) / config.resolution**2

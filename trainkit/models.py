@@ -1,0 +1,286 @@
+"""Stable Diffusion 1.5's parts: read from a diffusers folder, put together for training, written back as one.
+
+Nothing here knows a width or a depth; any model of the same kinds of parts will do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from trainkit.errors import ModelError
+from trainkit.loss import ObjectiveConfig
+from trainkit.schedule import ScheduleConfig
+from trainkit.text import ChunkMode, TextConfig, drop_skipped_layers, encode_chunks, put_back_layers
+
+_NEEDED = {
+    "unet": ("config.json",),
+    "vae": ("config.json",),
+    "text_encoder": ("config.json",),
+    "tokenizer": ("tokenizer.json", "vocab.json"),
+    "scheduler": ("scheduler_config.json",),
+}
+"""Part of a model folder -> configuration files of which one must be there."""
+
+_NETWORKS = ("unet", "vae", "text_encoder")
+"""The parts that hold weights."""
+
+_NO_LIMIT = 10_000
+"""transformers gives tokenizers whose files name no limit an enormous one; CLIP's is 77."""
+
+
+class ModelConfig(BaseModel):
+    """The base model and how its networks are run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    base: Path
+    """Folder of the base model in diffusers' format (unet/, vae/, text_encoder/, tokenizer/, scheduler/), or
+    "demo-base" for the small one that ships with the package."""
+    train_text_encoder: bool = True
+    """False leaves the text encoder as it is."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: about a third slower, a fraction of the memory, same
+    gradients."""
+
+
+class Denoiser(nn.Module):
+    """Text encoder and UNet as one module, so that one DistributedDataParallel wrapper holds all that is
+    trained."""
+
+    def __init__(
+        self, unet: nn.Module, text_encoder: nn.Module, chunk_mode: ChunkMode, train_text: bool
+    ) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder.requires_grad_(train_text)
+        self.chunk_mode = chunk_mode
+        self.train_text = train_text
+
+    def forward(self, x_t: Tensor, t_B: Tensor, ids_BnL: Tensor) -> Tensor:
+        """The UNet's output for noisy latents [B, 4, h, w], timesteps [B] and token ids [B, n, 77]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_text):
+            context = encode_chunks(self.text_encoder, ids_BnL, self.chunk_mode)
+        return self.unet(x_t, t_B, context).sample  # type: ignore[no-any-return]
+
+
+@dataclass
+class Model:
+    """A loaded base model, its trainable part apart from what stays as it is."""
+
+    denoiser: Denoiser
+    vae: Any
+    tokenizer: Any
+    dropped_layers: nn.ModuleList
+    """Layers of the text encoder that clip skip leaves out; put back on export."""
+    scaling_factor: float
+    """Latents are multiplied by this; 0.18215 for Stable Diffusion 1.5, read from the VAE's configuration."""
+
+
+def check_model_folder(folder: Path) -> list[str]:
+    """What is wrong with a model folder, as lines; empty when every part is there. Reads no weights."""
+    if not folder.is_dir():
+        hint = "give a folder in diffusers' format"
+        if folder.is_file():
+            hint = "this is a single file; convert it with StableDiffusionPipeline.from_single_file first"
+        return [f"no model folder at {folder}: {hint}"]
+    problems = []
+    for part, configs in _NEEDED.items():
+        if not (folder / part).is_dir():
+            problems.append(f"{folder} lacks its {part}/ folder")
+        elif not any((folder / part / name).is_file() for name in configs):
+            problems.append(f"{folder / part} lacks {' or '.join(configs)}")
+        elif part in _NETWORKS and not list((folder / part).glob("*.safetensors")):
+            pickled = list((folder / part).glob("*.bin"))
+            hint = (
+                "; only pickled .bin weights are there, which are never loaded: save them as safetensors"
+                if pickled
+                else ""
+            )
+            problems.append(f"{folder / part} holds no *.safetensors weights{hint}")
+    return problems or [*_cut_off(folder), *_mismatches(folder)]
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(p for part in _NETWORKS for p in (folder / part).glob("*.safetensors"))
+
+
+def _cut_off(folder: Path) -> list[str]:
+    """Weight files that are not whole: opening one reads its header and compares it with the file's
+    length."""
+    problems = []
+    for path in _weights(folder):
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            problems.append(f"{path} cannot be read ({error}); fetch it again")
+    return problems
+
+
+def _mismatches(folder: Path) -> list[str]:
+    """Parts that do not belong to one model, by their configurations."""
+    try:
+        unet, vae, text = (
+            json.loads((folder / part / "config.json").read_text("utf-8")) for part in _NETWORKS
+        )
+        width, attended = text["hidden_size"], unet["cross_attention_dim"]
+        inputs, channels = unet["in_channels"], vae["latent_channels"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{folder}: a config.json of {', '.join(_NETWORKS)} cannot be used ({error!r})"]
+    problems = []
+    if width != attended:
+        problems.append(
+            f"{folder}: the text encoder's width is {width}, but the UNet attends to {attended}; "
+            "the parts belong to different models, or it is none of Stable Diffusion 1.x"
+        )
+    if inputs != channels:
+        problems.append(
+            f"{folder}: the UNet takes {inputs} channels, but latents have {channels}; "
+            "inpainting and depth models cannot be trained"
+        )
+    return problems
+
+
+def model_version(folder: Path) -> str:
+    """What tells two base models apart without reading their weights: the sizes of the files."""
+    return ", ".join(f"{p.parent.name}/{p.name} of {p.stat().st_size} bytes" for p in _weights(folder))
+
+
+def load_model(config: ModelConfig, text: TextConfig) -> Model:
+    """Load the parts in float32, drop the layers that clip skip leaves out, freeze what is not trained.
+
+    Raises ModelError naming every missing part, or the part that could not be read.
+    """
+    problems = check_model_folder(config.base)
+    if problems:
+        raise ModelError("the base model cannot be used:\n" + "\n".join(f"  {p}" for p in problems))
+    unet = _load(UNet2DConditionModel, config.base, "unet")
+    vae = _load(AutoencoderKL, config.base, "vae").requires_grad_(False).eval()
+    text_encoder = _load(CLIPTextModel, config.base, "text_encoder")
+    tokenizer = load_tokenizer(config.base)
+    try:
+        dropped = drop_skipped_layers(text_encoder, text.clip_skip)
+    except ValueError as error:
+        raise ModelError(f"{config.base}: {error}") from error
+    if config.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+        if config.train_text_encoder:
+            _checkpoint_activations(text_encoder)
+    denoiser = Denoiser(unet, text_encoder, text.chunk_mode, config.train_text_encoder)
+    return Model(denoiser, vae, tokenizer, dropped, float(vae.config.scaling_factor))
+
+
+def _checkpoint_activations(text_encoder: Any) -> None:
+    """Under its newer name where transformers has that; the older one warns there."""
+    if hasattr(text_encoder, "activation_checkpointing_enable"):
+        text_encoder.activation_checkpointing_enable()
+    else:
+        text_encoder.gradient_checkpointing_enable()
+
+
+def load_tokenizer(base: Path) -> Any:
+    """The CLIP tokenizer of a model folder. Raises ModelError when it cannot be read."""
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True)
+    except Exception as error:  # Whatever the libraries raise for a broken file, it is the file's fault.
+        raise ModelError(f"{base / 'tokenizer'} cannot be read: {error}") from error
+    if tokenizer.model_max_length > _NO_LIMIT:
+        tokenizer.model_max_length = 77
+    return tokenizer
+
+
+def _load(kind: Any, base: Path, part: str) -> Any:
+    """One network of a model folder, float32, safetensors only."""
+    try:
+        network, report = kind.from_pretrained(
+            base / part,
+            torch_dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **({"low_cpu_mem_usage": False} if part != "text_encoder" else {}),
+        )
+    except Exception as error:
+        raise ModelError(f"{base / part} cannot be read: {error}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{base / part} lacks {len(missing)} weights, the first is {missing[0]!r}; the file is not whole"
+        )
+    return network
+
+
+def scheduler_for(schedule: ScheduleConfig, objective: ObjectiveConfig) -> Any:
+    """The sampler that fits the trained objective: DDIM on trailing timesteps, so that the first step sees
+    pure noise."""
+    return DDIMScheduler(
+        num_train_timesteps=schedule.num_timesteps,
+        beta_start=schedule.beta_start,
+        beta_end=schedule.beta_end,
+        beta_schedule=schedule.beta_schedule,
+        prediction_type=objective.prediction,
+        rescale_betas_zero_snr=schedule.zero_terminal_snr,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def make_pipeline(model: Model, schedule: ScheduleConfig, objective: ObjectiveConfig) -> Any:
+    """A diffusers pipeline over the model's own networks (no copies)."""
+    return StableDiffusionPipeline(
+        vae=model.vae,
+        text_encoder=model.denoiser.text_encoder,
+        tokenizer=model.tokenizer,
+        unet=model.denoiser.unet,
+        scheduler=scheduler_for(schedule, objective),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def export_model(
+    model: Model, schedule: ScheduleConfig, objective: ObjectiveConfig, text: TextConfig, folder: Path
+) -> None:
+    """Write a diffusers folder that StableDiffusionPipeline.from_pretrained loads, all or nothing.
+
+    The layers that clip skip leaves out are put back for the export. ``trainkit.json`` beside the parts tells
+    how captions were encoded, which diffusers' own files have no place for.
+    """
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    put_back_layers(model.denoiser.text_encoder, model.dropped_layers)
+    try:
+        make_pipeline(model, schedule, objective).save_pretrained(partial, safe_serialization=True)
+        (partial / "trainkit.json").write_text(
+            json.dumps(text.model_dump(), indent=2) + "\n", encoding="utf-8"
+        )
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ModelError(f"the model could not be written to {folder}: {error}") from error
+    finally:
+        drop_skipped_layers(model.denoiser.text_encoder, text.clip_skip)
+    replace_folder(partial, folder)
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Put a finished folder in the place of an older one; the old one goes only after the new one stands."""
+    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

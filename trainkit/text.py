@@ -1,0 +1,129 @@
+"""From a caption to what the UNet attends to.
+
+A caption of up to ``max_tokens`` tokens is cut into chunks of 75 (CLIP's 77 less its two control tokens).
+Shapes: ids are int64 [B, n, 77] with n chunks; the context is float [B, L, d] with
+
+    concat77   L = 77 n       every chunk keeps its begin and end token, as the usual front ends feed them
+    kohya      L = 75 n + 2   only the first begin and the last end token stay
+
+Clip skip is counted as the front ends do: 1 uses the last layer of the text encoder, 2 the one before, and so
+on; the final layer norm is always applied. (diffusers calls the same thing ``clip_skip = 1``.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from trainkit.errors import TrainkitError
+
+ChunkMode = Literal["concat77", "kohya"]
+
+
+class TextConfig(BaseModel):
+    """How captions are tokenized and encoded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    max_tokens: int = Field(default=525, ge=75, le=3000, multiple_of=75)
+    """Longest caption in tokens, a multiple of 75. The caption pipeline leaves out whole tags to stay within
+    it."""
+    clip_skip: int = Field(default=2, ge=1, le=12)
+    """1: last layer of the text encoder; 2: the layer before it (the recipe's)."""
+    chunk_mode: ChunkMode = "concat77"
+    """How the chunks of a long caption are joined; see the module."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Counts and cuts captions with one CLIP tokenizer. Picklable."""
+
+    tokenizer: Any
+    max_tokens: int = 525
+
+    @property
+    def chunk(self) -> int:
+        """Tokens of a chunk without its begin and end token."""
+        return int(self.tokenizer.model_max_length) - 2
+
+    def count(self, text: str) -> int:
+        """Number of tokens of a text, without begin and end."""
+        return len(self._ids(text))
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)[
+            "input_ids"
+        ]
+        return ids
+
+    def chunks(self, texts: list[str], num_chunks: int | None = None) -> Tensor:
+        """Token ids [B, n, 77]; n is what the longest text needs (at least 1), or ``num_chunks``.
+
+        Raises TrainkitError for a text over ``max_tokens``: shortening a caption is the caption pipeline's
+        decision.
+        """
+        rows = [self._ids(text) for text in texts]
+        for text, row in zip(texts, rows, strict=True):
+            if len(row) > self.max_tokens:
+                raise TrainkitError(
+                    f"caption has {len(row)} tokens, at most {self.max_tokens} fit: {text[:80]!r}..."
+                )
+        n = num_chunks or max(1, *(-(-len(row) // self.chunk) for row in rows), 1)
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else eos
+        out = torch.full((len(rows), n, self.chunk + 2), pad, dtype=torch.long)
+        for b, row in enumerate(rows):
+            for k in range(n):
+                part = row[k * self.chunk : (k + 1) * self.chunk]
+                out[b, k, 0] = bos
+                out[b, k, 1 : 1 + len(part)] = torch.tensor(part, dtype=torch.long)
+                out[b, k, 1 + len(part)] = eos
+        return out
+
+
+def clip_body(text_encoder: nn.Module) -> Any:
+    """The part of a CLIPTextModel that holds ``embeddings``, ``encoder`` and ``final_layer_norm``.
+
+    It is the model itself since transformers 5.6 and its ``text_model`` before.
+    """
+    return getattr(text_encoder, "text_model", text_encoder)
+
+
+def drop_skipped_layers(text_encoder: Any, clip_skip: int) -> nn.ModuleList:
+    """Take the layers that clip skip never uses out of the text encoder and return them.
+
+    What is left ends in the final layer norm, so its ``last_hidden_state`` is exactly the clip-skipped state.
+    Under DistributedDataParallel this is a need: parameters that get no gradient stop the second step.
+    """
+    encoder = clip_body(text_encoder).encoder
+    keep = len(encoder.layers) - (clip_skip - 1)
+    if keep < 1:
+        raise ValueError(
+            f"clip_skip is {clip_skip}, but the text encoder has only {len(encoder.layers)} layers"
+        )
+    dropped = nn.ModuleList(encoder.layers[keep:])
+    encoder.layers = nn.ModuleList(encoder.layers[:keep])
+    text_encoder.config.num_hidden_layers = keep
+    return dropped
+
+
+def put_back_layers(text_encoder: Any, dropped: nn.ModuleList) -> None:
+    """Undo drop_skipped_layers, so that the exported text encoder has all of its layers."""
+    encoder = clip_body(text_encoder).encoder
+    encoder.layers = nn.ModuleList([*encoder.layers, *dropped])
+    text_encoder.config.num_hidden_layers = len(encoder.layers)
+
+
+def encode_chunks(text_encoder: nn.Module, ids_BnL: Tensor, mode: ChunkMode) -> Tensor:
+    """Context [B, L, d] of chunked ids, from a text encoder whose skipped layers have been dropped."""
+    B, n, L = ids_BnL.shape
+    states = text_encoder(ids_BnL.reshape(B * n, L)).last_hidden_state
+    if mode == "concat77":
+        return states.reshape(B, n * L, -1)  # type: ignore[no-any-return]
+    chunks = states.reshape(B, n, L, -1)
+    middle = chunks[:, :, 1:-1].reshape(B, n * (L - 2), -1)
+    return torch.cat([chunks[:, 0, :1], middle, chunks[:, -1, -1:]], dim=1)
