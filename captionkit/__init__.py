@@ -14,6 +14,7 @@ from captionkit.errors import CaptionkitError, DataError, ImplicationsError, Rec
 from captionkit.flip import FlipRule
 from captionkit.implications import ImplicationGraph, read_implications
 from captionkit.load import dump_pipeline, dump_toml, load_pipeline, preset
+from captionkit.patterns import PatternList
 from captionkit.pipeline import CaptionPipeline
 from captionkit.policies import (
     ChooseSource,
@@ -30,7 +31,7 @@ from captionkit.policies import (
     ShuffleTags,
     When,
 )
-from captionkit.policy import Policy, Rule
+from captionkit.policy import Claim, Policy, Probability, Rule
 from captionkit.readers import read_folder, read_jsonl, read_records
 from captionkit.record import Caption, Prose, Record, Rendered, Source, Step, Tag, parse_tags
 from captionkit.render import Renderer, estimate_tokens
@@ -40,6 +41,7 @@ __all__ = [
     "CaptionPipeline",
     "CaptionkitError",
     "ChooseSource",
+    "Claim",
     "CleanCaptions",
     "DataError",
     "Draws",
@@ -53,7 +55,9 @@ __all__ = [
     "MarkImportant",
     "Maybe",
     "OneOf",
+    "PatternList",
     "Policy",
+    "Probability",
     "Prose",
     "RecipeError",
     "Record",

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from captionkit.errors import ImplicationsError
-from captionkit.policy import resolve_path
+from captionkit.kinds import resolve_path
 from captionkit.record import Tag, fold
 
 COLUMNS = ("antecedent_name", "consequent_name", "status")

@@ -12,10 +12,11 @@ from pydantic import Field, ValidationError
 
 from captionkit.errors import RecipeError
 from captionkit.implications import Implications
+from captionkit.kinds import RecipeContext, did_you_mean
 from captionkit.patterns import PatternList
 from captionkit.pipeline import CaptionPipeline
 from captionkit.policies import BUILT_IN
-from captionkit.policy import Config, Policy, Probability, RecipeContext, did_you_mean, kind_of
+from captionkit.policy import Config, Policy, Probability, kind_of
 from captionkit.problems import recipe_error
 
 M = TypeVar("M", bound=Config)

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from captionkit.policy import resolve_path
+from captionkit.kinds import resolve_path
 from captionkit.record import Caption, Tag, fold
 
 _STARS = re.compile(r"(\*+)")

@@ -9,9 +9,10 @@ from pydantic import Field, PrivateAttr
 from captionkit.draws import Draws
 from captionkit.flip import FlipRule
 from captionkit.policies.combine import Steps, run
-from captionkit.policy import Config, difference
+from captionkit.policy import Config
 from captionkit.record import Caption, Record, Rendered, Step
 from captionkit.render import Counter, Renderer, estimate_tokens
+from captionkit.steps import difference
 
 _FLIP = "#flip"  # No step can have this address: a name holds no `#`.
 

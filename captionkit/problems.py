@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from captionkit.errors import RecipeError
-from captionkit.policy import RecipeContext, did_you_mean
+from captionkit.kinds import RecipeContext, did_you_mean
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80

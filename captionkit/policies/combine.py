@@ -7,18 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from captionkit.draws import Draws
+from captionkit.kinds import AnyPolicy
 from captionkit.patterns import PatternList, compile_patterns
-from captionkit.policy import (
-    AnyPolicy,
-    Claim,
-    Policy,
-    Probability,
-    Weight,
-    require_distinct_names,
-    segments,
-    take_step,
-)
+from captionkit.policy import Claim, Policy, Probability, Weight
 from captionkit.record import Caption, Source
+from captionkit.steps import require_distinct_names, segments, take_step
 
 Steps = Annotated[tuple[AnyPolicy, ...], AfterValidator(require_distinct_names)]
 """Policies in order; an explicit name may be there once."""

@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, ValidationInfo
 
 from captionkit.errors import CaptionkitError
 from captionkit.implications import read_pairs
-from captionkit.policy import Claim, Rule, resolve_path
+from captionkit.kinds import resolve_path
+from captionkit.policy import Claim, Rule
 from captionkit.record import Caption, Tag, fold, unique_tags
 
 

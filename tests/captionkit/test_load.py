@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-import captionkit.policy
+import captionkit.kinds
 from captionkit import (
     Caption,
     CaptionPipeline,
@@ -200,15 +200,15 @@ def test_an_installed_policy_is_found_by_its_entry_point(monkeypatch: pytest.Mon
         assert group == "captionkit.policies"
         return [EntryPoint(name, f"{__name__}:Shout", group)] if name == "shout" else []
 
-    monkeypatch.setattr(captionkit.policy, "entry_points", installed)
+    monkeypatch.setattr(captionkit.kinds, "entry_points", installed)
     monkeypatch.setattr(EntryPoint, "load", lambda self: Shout)
-    captionkit.policy._installed.cache_clear()
+    captionkit.kinds._installed.cache_clear()
     try:
         assert load_pipeline({"steps": [{"kind": "shout"}]}).steps == (Shout(),)
         with pytest.raises(RecipeError, match="unknown policy kind 'shoot'"):
             load_pipeline({"steps": [{"kind": "shoot"}]})
     finally:
-        captionkit.policy._installed.cache_clear()
+        captionkit.kinds._installed.cache_clear()
 
 
 def test_preset_settings_go_where_they_belong() -> None:

@@ -42,7 +42,10 @@ def test_names_are_sorted_and_there() -> None:
     assert {policy.__name__ for policy in BUILT_IN} <= set(captionkit.__all__)
 
 
-@pytest.mark.parametrize("name", captionkit.__all__)
+TYPES = ("Claim", "PatternList", "Probability")  # Aliases hold no docstring of their own.
+
+
+@pytest.mark.parametrize("name", sorted(set(captionkit.__all__) - set(TYPES)))
 def test_every_public_name_says_what_it_is(name: str) -> None:
     value = getattr(captionkit, name)
     assert value.__doc__
