@@ -297,6 +297,10 @@ def save(out: Path, vae: Any, text_encoder: Any, tokenizer: Any, unet: Any) -> N
     ).save_pretrained(out / "full")
     pipe = StableDiffusionPipeline.from_pretrained(out / "full", torch_dtype=torch.float16)
     pipe.save_pretrained(out / "half")
+    for path in (out / "half").rglob("*.json"):  # A path of the machine that made it is nobody's business.
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(data, dict) and data.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def count(module: torch.nn.Module) -> str:

@@ -11,7 +11,8 @@ from trainkit.batches import BatchPlan
 from trainkit.buckets import area_used
 from trainkit.config import RunConfig, caption_pipeline
 from trainkit.errors import TrainkitError
-from trainkit.models import check_model_folder, load_tokenizer
+from trainkit.model_folder import check_model_folder
+from trainkit.models import load_tokenizer
 from trainkit.optim import require_package
 from trainkit.pictures import DataSet, read_data
 from trainkit.plan import count_steps

@@ -27,7 +27,12 @@ _EXAMPLES = """examples:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 for something the user can mend."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    # argparse does not know settings that come after an option, as in `check run.toml --json optim.lr=1e-6`.
+    if rest and (options.run not in (_train, _check) or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
     _quiet_libraries()
     try:
         return int(options.run(options))
@@ -50,19 +55,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _quiet_libraries() -> None:
-    """Keep the libraries' notices (missing optional kernels, bars of half a second) out of our own output."""
+    """Set what the libraries read when they are imported; above all, keep their notices (missing optional
+    kernels, bars of half a second) out of our own output."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # Everything comes from given folders; never ask a hub.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    # On a CPU whose cores others use too, threads that wait by spinning slow each other down tenfold (seen).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trainkit",
-        description="Fine-tune Stable Diffusion 1.5 with v-prediction and zero terminal SNR on tagged pictures.",
+        description="Fine-tune Stable Diffusion 1.5 with v-prediction and zero terminal SNR on tagged "
+        "pictures.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -120,7 +129,8 @@ def _train(options: argparse.Namespace) -> int:
     from trainkit.train import train
 
     result = train(run)
-    print(f"the model is in {result.model} ({result.samples_seen} samples seen)")
+    if os.environ.get("RANK", "0") == "0":  # Several processes: one speaks.
+        print(f"the model is in {result.model} ({result.samples_seen} samples seen)")
     return 0
 
 

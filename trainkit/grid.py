@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from PIL import Image, ImageDraw, ImageFont
 
 _PAPER, _INK, _QUIET = (250, 249, 246), (32, 32, 36), (120, 120, 126)
@@ -50,7 +48,7 @@ def picture_grid(
 
 
 def _square_columns(count: int) -> int:
-    """Columns that make a sheet wider than high, and among those the number that leaves the fewest gaps in the last row."""
+    """Columns that make a sheet wider than high; among those, the number that leaves the fewest gaps."""
     middle = (count * 1.6) ** 0.5
     near = range(max(1, round(middle * 0.75)), max(2, round(middle * 1.6)) + 1)
     return min(near, key=lambda columns: (-count % columns, abs(columns - middle)))

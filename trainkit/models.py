@@ -15,26 +15,15 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from trainkit.errors import ModelError
 from trainkit.loss import ObjectiveConfig
+from trainkit.model_folder import check_model_folder
 from trainkit.schedule import ScheduleConfig
 from trainkit.text import ChunkMode, TextConfig, drop_skipped_layers, encode_chunks, put_back_layers
-
-_NEEDED = {
-    "unet": ("config.json",),
-    "vae": ("config.json",),
-    "text_encoder": ("config.json",),
-    "tokenizer": ("tokenizer.json", "vocab.json"),
-    "scheduler": ("scheduler_config.json",),
-}
-"""Part of a model folder -> configuration files of which one must be there."""
-
-_NETWORKS = ("unet", "vae", "text_encoder")
-"""The parts that hold weights."""
 
 _NO_LIMIT = 10_000
 """transformers gives tokenizers whose files name no limit an enormous one; CLIP's is 77."""
@@ -86,76 +75,6 @@ class Model:
     """Layers of the text encoder that clip skip leaves out; put back on export."""
     scaling_factor: float
     """Latents are multiplied by this; 0.18215 for Stable Diffusion 1.5, read from the VAE's configuration."""
-
-
-def check_model_folder(folder: Path) -> list[str]:
-    """What is wrong with a model folder, as lines; empty when every part is there. Reads no weights."""
-    if not folder.is_dir():
-        hint = "give a folder in diffusers' format"
-        if folder.is_file():
-            hint = "this is a single file; convert it with StableDiffusionPipeline.from_single_file first"
-        return [f"no model folder at {folder}: {hint}"]
-    problems = []
-    for part, configs in _NEEDED.items():
-        if not (folder / part).is_dir():
-            problems.append(f"{folder} lacks its {part}/ folder")
-        elif not any((folder / part / name).is_file() for name in configs):
-            problems.append(f"{folder / part} lacks {' or '.join(configs)}")
-        elif part in _NETWORKS and not list((folder / part).glob("*.safetensors")):
-            pickled = list((folder / part).glob("*.bin"))
-            hint = (
-                "; only pickled .bin weights are there, which are never loaded: save them as safetensors"
-                if pickled
-                else ""
-            )
-            problems.append(f"{folder / part} holds no *.safetensors weights{hint}")
-    return problems or [*_cut_off(folder), *_mismatches(folder)]
-
-
-def _weights(folder: Path) -> list[Path]:
-    return sorted(p for part in _NETWORKS for p in (folder / part).glob("*.safetensors"))
-
-
-def _cut_off(folder: Path) -> list[str]:
-    """Weight files that are not whole: opening one reads its header and compares it with the file's
-    length."""
-    problems = []
-    for path in _weights(folder):
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except (OSError, SafetensorError) as error:
-            problems.append(f"{path} cannot be read ({error}); fetch it again")
-    return problems
-
-
-def _mismatches(folder: Path) -> list[str]:
-    """Parts that do not belong to one model, by their configurations."""
-    try:
-        unet, vae, text = (
-            json.loads((folder / part / "config.json").read_text("utf-8")) for part in _NETWORKS
-        )
-        width, attended = text["hidden_size"], unet["cross_attention_dim"]
-        inputs, channels = unet["in_channels"], vae["latent_channels"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{folder}: a config.json of {', '.join(_NETWORKS)} cannot be used ({error!r})"]
-    problems = []
-    if width != attended:
-        problems.append(
-            f"{folder}: the text encoder's width is {width}, but the UNet attends to {attended}; "
-            "the parts belong to different models, or it is none of Stable Diffusion 1.x"
-        )
-    if inputs != channels:
-        problems.append(
-            f"{folder}: the UNet takes {inputs} channels, but latents have {channels}; "
-            "inpainting and depth models cannot be trained"
-        )
-    return problems
-
-
-def model_version(folder: Path) -> str:
-    """What tells two base models apart without reading their weights: the sizes of the files."""
-    return ", ".join(f"{p.parent.name}/{p.name} of {p.stat().st_size} bytes" for p in _weights(folder))
 
 
 def load_model(config: ModelConfig, text: TextConfig) -> Model:
@@ -261,11 +180,13 @@ def export_model(
     The layers that clip skip leaves out are put back for the export. ``trainkit.json`` beside the parts tells
     how captions were encoded, which diffusers' own files have no place for.
     """
+    for leftover in folder.parent.glob(f".{folder.name}.*-*"):  # Of a process that was killed in here.
+        shutil.rmtree(leftover, ignore_errors=True)
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
     put_back_layers(model.denoiser.text_encoder, model.dropped_layers)
     try:
         make_pipeline(model, schedule, objective).save_pretrained(partial, safe_serialization=True)
+        _forget_paths(partial)
         (partial / "trainkit.json").write_text(
             json.dumps(text.model_dump(), indent=2) + "\n", encoding="utf-8"
         )
@@ -275,6 +196,15 @@ def export_model(
     finally:
         drop_skipped_layers(model.denoiser.text_encoder, text.clip_skip)
     replace_folder(partial, folder)
+
+
+def _forget_paths(folder: Path) -> None:
+    """Take the folder a part was loaded from out of the written configurations: it is nobody else's
+    business."""
+    for path in folder.rglob("*.json"):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(data, dict) and data.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def replace_folder(new: Path, folder: Path) -> None:

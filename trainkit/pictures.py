@@ -19,7 +19,7 @@ from trainkit.errors import PictureError, TrainkitError
 from trainkit.images import picture_size
 
 _SHOWN = 20
-"""How many bad pictures an error names; all of them are in skipped.jsonl."""
+"""How many bad pictures an error names."""
 
 
 class DataConfig(BaseModel):

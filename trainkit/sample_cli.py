@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from trainkit.errors import ModelError, TrainkitError
 from trainkit.grid import picture_grid
 from trainkit.loss import ObjectiveConfig
-from trainkit.models import ModelConfig, check_model_folder, load_model
+from trainkit.model_folder import check_model_folder
+from trainkit.models import ModelConfig, load_model
 from trainkit.sample import PreviewConfig, Request, sample_pictures, save_picture
 from trainkit.schedule import ScheduleConfig
 from trainkit.text import TextConfig, Tokens

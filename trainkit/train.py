@@ -32,7 +32,8 @@ from trainkit.feed import Feed, micro_batches
 from trainkit.grid import picture_grid
 from trainkit.latents import LatentCache, vae_fingerprint
 from trainkit.loss import loss_weights
-from trainkit.models import Model, export_model, load_model, model_version
+from trainkit.model_folder import model_version
+from trainkit.models import Model, export_model, load_model
 from trainkit.optim import lr_factor, make_optimizer, set_learning_rates
 from trainkit.pictures import DataSet, Skipped, read_data
 from trainkit.plan import count_steps
@@ -98,7 +99,8 @@ def train(run: RunConfig) -> Result:
     # Resume: the newest whole checkpoint of this folder.
     optimizer = make_optimizer(run.optim, model.denoiser)
     checkpoints = run.out / "checkpoints"
-    step = _resume(run, checkpoints, model, optimizer, plan, group) if latest_checkpoint(checkpoints) else 0
+    newest = latest_checkpoint(checkpoints)
+    step = _resume(run, newest, model, optimizer, plan, accelerator) if newest else 0
     resumed_from = step * group
     accelerator.wait_for_everyone()
     if main:
@@ -125,53 +127,54 @@ def train(run: RunConfig) -> Result:
         total_steps * run.accumulate,
         workers=run.data.workers,
     )
-    reporter = Reporter(run, accelerator, step * group, total_samples)
+    with contextlib.closing(Reporter(run, accelerator, step * group, total_samples)) as reporter:
+        while True:
+            done = step >= total_steps
+            samples_seen = step * group
 
-    while True:
-        done = step >= total_steps
-        samples_seen = step * group
+            # Once in a while: preview, checkpoint. Both also at the end, neither at the point of resuming.
+            if (
+                _due(run.preview.every, samples_seen, group, resumed_from, done)
+                and run.preview.prompts
+                and main
+            ):
+                _preview(run, model, tokens, samples_seen)
+            if _due(run.checkpoint_every, samples_seen, group, resumed_from, done):
+                if main:
+                    save_checkpoint(
+                        checkpoints,
+                        model.denoiser,
+                        optimizer.optimizer,
+                        _progress(run, samples_seen, batch, len(data.pictures)),
+                        keep=run.keep_checkpoints,
+                    )
+                accelerator.wait_for_everyone()
+            if done:
+                break
 
-        # Once in a while: preview, checkpoint. Both also at the end, neither at the point of resuming.
-        if _due(run.preview.every, samples_seen, group, resumed_from, done) and run.preview.prompts and main:
-            _preview(run, model, tokens, samples_seen)
-        if _due(run.checkpoint_every, samples_seen, group, resumed_from, done):
-            if main:
-                save_checkpoint(
-                    checkpoints,
-                    model.denoiser,
-                    optimizer.optimizer,
-                    _progress(run, samples_seen, batch, len(data.pictures)),
-                    keep=run.keep_checkpoints,
-                )
-            accelerator.wait_for_everyone()
-        if done:
-            break
-
-        # One optimizer step = `accumulate` micro-batches; gradients are averaged over all samples of all
-        # devices.
-        factor = lr_factor(run.optim, samples_seen, total_samples)
-        rates = set_learning_rates(optimizer, factor)
-        loss_sum = torch.zeros((), device=accelerator.device)
-        records: list[str] = []
-        for micro in range(run.accumulate):
-            part = next(batches)
-            records += part.records
-            reporter.skipped(part)
-            with _synchronised(accelerator, denoiser, micro == run.accumulate - 1):
-                loss = stepper.loss(denoiser, part)
-                # DistributedDataParallel averages over devices, each of which holds group / world samples.
-                accelerator.backward(loss * accelerator.num_processes / group)
-            loss_sum += loss.detach()
-        mean_loss = accelerator.reduce(loss_sum, reduction="sum").item() / group
-        grad_norm = float(accelerator.clip_grad_norm_(denoiser.parameters(), run.optim.max_grad_norm))
-        _require_finite(mean_loss, grad_norm, samples_seen, records)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
-        reporter.step(step * group, plan.epoch_of(step * run.accumulate - 1), mean_loss, grad_norm, rates)
+            # One optimizer step = `accumulate` micro-batches; gradients are means over all devices' samples.
+            factor = lr_factor(run.optim, samples_seen, total_samples)
+            rates = set_learning_rates(optimizer, factor)
+            loss_sum = torch.zeros((), device=accelerator.device)
+            records: list[str] = []
+            for micro in range(run.accumulate):
+                part = next(batches)
+                records += part.records
+                reporter.skipped(part)
+                with _synchronised(accelerator, denoiser, micro == run.accumulate - 1):
+                    loss = stepper.loss(denoiser, part)
+                    # DistributedDataParallel averages over devices, each with group / world samples.
+                    accelerator.backward(loss * accelerator.num_processes / group)
+                loss_sum += loss.detach()
+            mean_loss = accelerator.reduce(loss_sum, reduction="sum").item() / group
+            grad_norm = float(accelerator.clip_grad_norm_(denoiser.parameters(), run.optim.max_grad_norm))
+            _require_finite(mean_loss, grad_norm, samples_seen, records)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            step += 1
+            reporter.step(step * group, plan.epoch_of(step * run.accumulate - 1), mean_loss, grad_norm, rates)
 
     # The end: the model as others load it.
-    reporter.close()
     folder = run.out / "model"
     if main:
         export_model(model, run.schedule, run.objective, run.text, folder)
@@ -208,38 +211,32 @@ def _report_skipped(skipped: tuple[Skipped, ...], out: Path) -> None:
 
 def _resume(
     run: RunConfig,
-    checkpoints: Path,
+    newest: Path,
     model: Model,
     optimizer: torch.optim.Optimizer,
     plan: BatchPlan,
-    group: int,
+    accelerator: Accelerator,
 ) -> int:
-    """Load the newest checkpoint; returns the number of optimizer steps done."""
-    newest = latest_checkpoint(checkpoints)
-    assert newest is not None, "there is a checkpoint to resume from"
+    """Load a checkpoint; returns the number of optimizer steps done."""
+    group = plan.batch * run.accumulate
     progress = read_progress(newest)
     if (progress.batch, progress.num_pictures) != (plan.batch, plan.num_pictures):
         raise CheckpointError(
             f"checkpoint {newest} was made with {progress.num_pictures} pictures in batches of "
-            f"{progress.batch} over all "
-            f"devices, this run has {plan.num_pictures} in batches of {plan.batch}; the order of pictures "
-            "would not go on. "
-            "Use the same data and batch x devices, or start with another `out` folder."
+            f"{progress.batch} over all devices, this run has {plan.num_pictures} in batches of "
+            f"{plan.batch}; the order of pictures would not go on. Use the same data and batch x devices, or "
+            "start with another `out` folder."
         )
     if progress.samples_seen % group:
         raise CheckpointError(
             f"checkpoint {newest} stands at {progress.samples_seen} samples, which is no whole number of "
-            "optimizer steps "
-            f"of {group} samples; choose accumulate so that it is"
+            f"optimizer steps of {group} samples; choose accumulate so that it is"
         )
-    now = _settings(run)
-    for key in sorted(k for k in now if now[k] != progress.settings.get(k)):
-        print(
-            f"note: {key} is {now[key]!r}, the checkpoint was made with {progress.settings.get(key)!r}",
-            flush=True,
-        )
+    now, then = _settings(run), progress.settings
+    for key in sorted(k for k in now if now[k] != then.get(k)):
+        accelerator.print(f"note: {key} is {now[key]!r}, the checkpoint was made with {then.get(key)!r}")
     load_checkpoint(newest, model.denoiser, optimizer)
-    print(f"going on from {newest} ({progress.samples_seen} samples seen)", flush=True)
+    accelerator.print(f"going on from {newest} ({progress.samples_seen} samples seen)", flush=True)
     return progress.samples_seen // group
 
 

@@ -21,8 +21,8 @@ NUM = 3000
 TAGS = (
     "solo, red_fox, fox, canine, canid, mammal, clothing, topwear, shirt, white_shirt, blue_eyes, smile, "
     "forest, tree, plant, day, sky, cloud, grass, looking_at_viewer, outdoors, standing, simple_shading, "
-    "fur, digital_media_(artwork), signature, orange_fur, white_fur, tail, big_tail, ears, whiskers, paws, claws, "
-    "hi_res, happy, open_mouth, teeth, anthro, male"
+    "fur, digital_media_(artwork), signature, orange_fur, white_fur, tail, big_tail, ears, whiskers, paws, "
+    "claws, hi_res, happy, open_mouth, teeth, anthro, male"
 )
 CAPTION = (
     "The image showcases a fox in a white shirt, possibly in a forest. It appears to be smiling. The sky is "

@@ -15,6 +15,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from trainkit.demo.scenes import draw_scene, full_scene
 from trainkit.demo.words import record_of
 
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout, for processes that must import it."""
+
 
 def byte_tokenizer() -> CLIPTokenizer:
     """A CLIP tokenizer without merges: one token per byte."""
@@ -67,9 +70,10 @@ def write_tiny_model(folder: Path, *, layers: int = 3) -> Path:
         set_alpha_to_one=False,
         steps_offset=1,
     )
-    StableDiffusionPipeline(
+    pipeline: Any = StableDiffusionPipeline(
         vae, text_encoder, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
-    ).save_pretrained(folder)
+    )
+    pipeline.save_pretrained(folder)
     return folder
 
 
@@ -89,7 +93,7 @@ def write_pictures(folder: Path, count: int, *, seed: int = 0) -> Path:
     return folder
 
 
-def run_data(model: Path, data: Path, out: Path, **changes: Any) -> dict[str, Any]:
+def run_data(model: Path, data: Path, out: Path, /, **changes: Any) -> dict[str, Any]:
     """A small run as plain data; ``changes`` replace whole top-level settings."""
     run: dict[str, Any] = {
         "out": str(out),

@@ -1,0 +1,83 @@
+"""Real processes that run trainkit, for the tests that kill, starve or multiply them."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.trainkit.tiny import ROOT, run_data
+
+PATIENCE = 120.0
+"""Seconds after which a process that does not get on is taken for stuck."""
+
+
+def environment() -> dict[str, str]:
+    """One thread, because sums depend on how many share them; no trace of another launcher."""
+    kept = {
+        k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR")
+    }
+    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def write_run(folder: Path, model: Path, data: Path, **changes: Any) -> Path:
+    """A run file as JSON would have it, in TOML; its `out` is <folder>/out."""
+    path = folder / "run.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(_toml(run_data(model, data, folder / "out", **changes)), encoding="utf-8")
+    return path
+
+
+def _toml(data: dict[str, Any]) -> str:
+    """Plain data as TOML: every table inline."""
+
+    def inline(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{k} = {inline(v)}" for k, v in value.items()) + "}"
+        return json.dumps(value)
+
+    return "".join(f"{key} = {inline(value)}\n" for key, value in data.items() if value is not None)
+
+
+def command(*words: object) -> list[str]:
+    """``python -m trainkit ...``"""
+    return [sys.executable, "-m", "trainkit", *map(str, words)]
+
+
+def run(words: list[str], *, max_file_bytes: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run to the end; ``max_file_bytes`` is a disk on which no file can grow beyond that."""
+
+    def limit() -> None:
+        if max_file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+
+    return subprocess.run(
+        words, capture_output=True, text=True, env=environment(), timeout=PATIENCE, preexec_fn=limit
+    )
+
+
+def kill_when(words: list[str], ready: Callable[[], bool]) -> None:
+    """Start a process and SIGKILL it, and its children, as soon as ``ready`` says so."""
+    with subprocess.Popen(
+        words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        end = time.monotonic() + PATIENCE
+        while not ready():
+            assert process.poll() is None, f"ended by itself: {process.communicate()[1].decode()[-2000:]}"
+            assert time.monotonic() < end, "the process does not get on"
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+
+def steps_logged(out: Path) -> int:
+    """Lines in a run's log; 0 before there is one."""
+    log = out / "log.jsonl"
+    return log.read_text(encoding="utf-8").count("\n") if log.exists() else 0

@@ -1,0 +1,134 @@
+"""``trainkit check``: reads everything, touches nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainkit.tiny import run_data
+from trainkit.batches import BatchPlan
+from trainkit.check import check_run, describe
+from trainkit.cli import main
+from trainkit.config import RunConfig, make_run
+from trainkit.errors import TrainkitError
+from trainkit.plan import count_steps
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of every name, content, size and time of change under a folder."""
+    digest = hashlib.blake2b()
+    for path in sorted(folder.rglob("*")):
+        stat = path.stat()
+        digest.update(repr((path.relative_to(folder), stat.st_size, stat.st_mtime_ns, stat.st_mode)).encode())
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def a_run(tmp_path: Path, model: Path, data: Path, /, **changes: Any) -> RunConfig:
+    return make_run(run_data(model, data, tmp_path / "out", **changes), tmp_path, "test")
+
+
+def test_check_tells_what_would_happen_and_touches_nothing(
+    tmp_path: Path, own_model: Path, own_pictures: Path
+) -> None:
+    before = fingerprint(tmp_path)
+    run = a_run(tmp_path, own_model, own_pictures, epochs=4, samples=None)
+    report, problems = check_run(run, devices=2)
+    assert problems == []
+    assert fingerprint(tmp_path) == before
+    assert report["data"]["pictures"] == 21
+    assert report["data"]["skipped"] == []
+    assert sum(b["pictures"] for b in report["buckets"]) == 21
+    assert report["run"]["batch"] == "4 per device x 2 accumulated x 2 = 16"
+    assert report["run"]["samples"] == 16 * report["run"]["optimizer_steps"] <= 84
+    assert report["run"]["goes_on_from"] == 0
+    captions = report["captions"]
+    assert captions["drawn"] >= 1000
+    assert captions["tokens"]["most"] <= 150
+    assert sum(captions["chunks"].values()) == pytest.approx(1, abs=1e-3)
+    # The recipe's one empty caption in ten, over 1050 draws: off by 0.05 is more than five standard errors.
+    assert captions["sources"]["empty"] == pytest.approx(0.1, abs=0.05)
+    text = describe(report, run.out)
+    assert "21 usable, 0 skipped" in text
+    assert f"writes to {run.out}" in text
+
+
+def test_check_finds_every_problem_at_once(tmp_path: Path, own_model: Path) -> None:
+    shutil.rmtree(own_model / "vae")
+    run = a_run(tmp_path, own_model, tmp_path / "nowhere", data={"path": "nowhere", "recipe": "hyperfussion"})
+    _, problems = check_run(run)
+    assert len(problems) == 3
+    assert problems[0] == f"model.base: {own_model} lacks its vae/ folder"
+    assert problems[1].startswith("data.recipe: ")
+    assert problems[2] == f"data.path: no such folder or table: {tmp_path / 'nowhere'}"
+
+
+def test_check_finds_prompts_that_are_too_long(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
+    run = a_run(tmp_path, tiny_model, pictures, preview={"prompts": ["fine", "a" * 151]})
+    _, problems = check_run(run)
+    (problem,) = problems
+    assert problem.startswith("preview.prompts.1: has 151 tokens, at most text.max_tokens = 150 fit")
+
+
+def test_check_warns_of_wasted_area_and_names_what_is_skipped(
+    tmp_path: Path, tiny_model: Path, own_pictures: Path
+) -> None:
+    (own_pictures / "003.png").write_bytes(b"")
+    settings = {"path": str(own_pictures), "max_bad_share": 0.1}
+    settings |= {"buckets": {"resolution": 128, "max_side": 128, "min_side": 32}}
+    report, problems = check_run(a_run(tmp_path, tiny_model, own_pictures, data=settings))
+    assert problems == []
+    text = describe(report, tmp_path)
+    assert "warning: less than 90 % of the area is used; raise data.buckets.max_side" in text
+    assert f"skipped  {own_pictures / '003.png'}: the file is empty" in text
+
+
+def test_too_many_bad_pictures_are_an_error_that_names_them(
+    tmp_path: Path, tiny_model: Path, own_pictures: Path
+) -> None:
+    (own_pictures / "003.png").write_bytes(b"no picture")
+    (own_pictures / "005.json").write_bytes(b'{"tags": "\xff\xfe"}')
+    _, (problem,) = check_run(a_run(tmp_path, tiny_model, own_pictures))
+    assert "data.path: 2 of 21 pictures cannot be used (9.5%, data.max_bad_share allows 1.0%)" in problem
+    assert f"{own_pictures / '003.png'}: is not a picture that Pillow can read" in problem
+    assert "005.json" in problem
+    assert "raise data.max_bad_share to skip them" in problem
+
+
+def test_the_command_prints_json_and_says_by_its_status_whether_all_is_well(
+    tmp_path: Path, tiny_model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_file = tmp_path / "run.toml"
+    run_file.write_text(
+        f"""
+out = "out"
+samples = 64
+model.base = "{tiny_model}"
+data.path = "{pictures}"
+data.buckets = {{ resolution = 64, max_side = 96, min_side = 32 }}
+"""
+    )
+    assert main(["check", str(run_file), "--json", "text.max_tokens=75"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["problems"] == []
+    assert report["run"]["samples"] == 128
+    assert main(["check", str(run_file), "data.path=gone"]) == 2
+    assert capsys.readouterr().err == f"problem: data.path: no such folder or table: {tmp_path / 'gone'}\n"
+
+
+def test_length_of_a_run(tmp_path: Path) -> None:
+    plan = BatchPlan([(64, 64)] * 21, 4, 0)
+    by_samples = a_run(tmp_path, tmp_path, tmp_path, samples=17)
+    assert count_steps(by_samples, plan) == 3
+    by_epochs = a_run(tmp_path, tmp_path, tmp_path, samples=None, epochs=2)
+    assert count_steps(by_epochs, plan) == 5
+    with pytest.raises(
+        TrainkitError, match="3 pictures x 2 epochs do not fill one optimizer step of 4 x 2 samples"
+    ):
+        count_steps(by_epochs, BatchPlan([(64, 64)] * 3, 4, 0))

@@ -1,0 +1,150 @@
+"""From files to pixels: what cameras and tools write, and what is broken."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from trainkit.buckets import fit
+from trainkit.errors import PictureError
+from trainkit.images import picture_size, read_picture, to_bucket, to_image, to_tensor
+
+
+def speckled(width: int = 48, height: int = 32, mode: str = "RGB") -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).convert(mode)
+
+
+def saved(image: Image.Image, path: Path, **options: Any) -> Path:
+    image.save(path, **options)
+    return path
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))
+def test_pixels_survive_the_way_to_a_tensor_and_back(width: int, height: int, seed: int) -> None:
+    array = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pixels = to_tensor(Image.fromarray(array))
+    assert pixels.shape == (3, height, width)
+    assert pixels.dtype == torch.float32
+    assert pixels.min() >= -1
+    assert pixels.max() <= 1
+    assert np.array_equal(np.asarray(to_image(pixels)), array)
+
+
+@given(st.integers(3, 90), st.integers(3, 90))
+def test_a_mirrored_bucket_is_the_bucket_mirrored(width: int, height: int) -> None:
+    image, placed = speckled(width, height), fit((width, height), (32, 24))
+    plain, mirrored = to_bucket(image, placed), to_bucket(image, placed, mirrored=True)
+    assert plain.shape == (3, 24, 32)
+    assert torch.equal(mirrored, plain.flip(-1))
+    assert torch.equal(to_bucket(image, placed), plain)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    # A picture whose left half is black, stored turned as the camera was held.
+    upright = Image.new("RGB", (40, 20), "white")
+    upright.paste("black", (0, 0, 20, 20))
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(undo[orientation]) if orientation in undo else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(stored, tmp_path / "held.png", exif=exif)
+    assert picture_size(path) == (40, 20)
+    assert np.array_equal(np.asarray(read_picture(path)), np.asarray(upright))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_every_mode_becomes_rgb_of_the_same_look(tmp_path: Path, mode: str) -> None:
+    gray = Image.fromarray(np.tile(np.linspace(0, 255, 48).astype(np.uint8), (32, 1)))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
+    else:
+        image = gray.convert(mode)
+    path = saved(image, tmp_path / ("x.tif" if mode == "CMYK" else "x.png"))
+    found = read_picture(path)
+    assert found.mode == "RGB"
+    assert found.size == picture_size(path) == (48, 32)
+    # A 16-bit picture once came out white: Pillow's own conversion cuts at 255.
+    assert np.abs(np.asarray(found, dtype=float).mean() - np.asarray(gray).mean()) < 2
+
+
+@pytest.mark.parametrize(("ground", "expected"), [("white", (255, 255, 255)), ("#102030", (16, 32, 48))])
+def test_transparency_shows_the_chosen_ground(
+    tmp_path: Path, ground: str, expected: tuple[int, int, int]
+) -> None:
+    clear = saved(Image.new("RGBA", (8, 8), (255, 0, 0, 0)), tmp_path / "clear.png")
+    assert read_picture(clear, ground).getpixel((3, 3)) == expected
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([255, 0, 0, 0, 255, 0])
+    assert (
+        read_picture(saved(palette, tmp_path / "p.png", transparency=1), ground).getpixel((3, 3)) == expected
+    )
+    half = saved(Image.new("RGBA", (8, 8), (255, 0, 0, 128)), tmp_path / "half.png")
+    pixel = read_picture(half, "white").getpixel((3, 3))
+    assert isinstance(pixel, tuple)
+    assert pixel[0] == 255
+    assert 120 < pixel[1] < 135
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif"])
+def test_a_file_that_is_cut_off_is_named(tmp_path: Path, suffix: str) -> None:
+    path = saved(speckled(200, 200), tmp_path / f"whole.{suffix}")
+    cut = tmp_path / f"cut.{suffix}"
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for read in (read_picture, picture_size):
+        with pytest.raises(PictureError, match=r"cannot be decoded|not a picture") as caught:
+            read(cut)
+        assert caught.value.picture == str(cut)
+
+
+def test_what_is_no_picture_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "words.png").write_text("no picture at all")
+    with pytest.raises(PictureError, match="the file is empty"):
+        picture_size(tmp_path / "empty.png")
+    with pytest.raises(PictureError, match="is not a picture that Pillow can read"):
+        picture_size(tmp_path / "words.png")
+    with pytest.raises(PictureError, match="no such file"):
+        picture_size(tmp_path / "gone.png")
+    with pytest.raises(PictureError, match="cannot be decoded"):
+        picture_size(tmp_path)
+    floats = saved(Image.fromarray(np.ones((4, 4), np.float32)), tmp_path / "float.tif")
+    with pytest.raises(PictureError, match="floating-point"):
+        picture_size(floats)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_damaged_files_raise_nothing_else(tmp_path: Path, kind: str) -> None:
+    buffer = io.BytesIO()
+    speckled().save(buffer, kind)
+    rng, path = random.Random(kind), tmp_path / "damaged"
+    refused = 0
+    for _ in range(150):
+        data = bytearray(buffer.getvalue())
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(min(len(data), rng.choice([40, len(data)])))] = rng.randrange(256)
+        path.write_bytes(data[: rng.choice([len(data), rng.randrange(1, len(data))])])
+        try:
+            read_picture(path)
+        except PictureError:
+            refused += 1
+    assert refused > 0

@@ -1,0 +1,474 @@
+"""Whole runs: killed and started again, starved of disk, fed with broken pictures, on several devices."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file, save_file
+
+from tests.trainkit.processes import command, kill_when, run, steps_logged, write_run
+from tests.trainkit.tiny import run_data
+from trainkit.config import make_run
+from trainkit.errors import CheckpointError, LaunchError, TrainkitError
+from trainkit.feed import Batch
+from trainkit.log import read_log
+from trainkit.models import Denoiser, Model, load_model
+from trainkit.reporter import Reporter
+from trainkit.step import Stepper
+from trainkit.train import Result, train
+
+LONG = {"samples": 160, "checkpoint_every": 16}
+"""Twenty optimizer steps of eight samples, a checkpoint after every second."""
+
+
+@pytest.fixture(autouse=True)
+def _no_accelerator_left_over() -> None:
+    """accelerate keeps one state per process and refuses to change its precision; a process trains once."""
+    AcceleratorState._reset_state(True)
+
+
+def train_here(out: Path, model: Path, data: Path, /, **changes: Any) -> Result:
+    return train(make_run(run_data(model, data, out, **changes), out.parent, "test"))
+
+
+def weights(out: Path) -> dict[str, bytes]:
+    """The exported weights, byte for byte."""
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted((out / "model").rglob("*.safetensors"))
+    }
+
+
+def optimizer(name: str) -> dict[str, Any]:
+    return {"optim": {"optimizer": name, "lr": 1e-3, "lr_text_encoder": 1e-4}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adamw", "adamw8bit"])
+def test_killed_and_started_again_ends_in_the_same_weights(
+    tmp_path: Path, tiny_model: Path, pictures: Path, name: str
+) -> None:
+    whole = write_run(tmp_path / "whole", tiny_model, pictures, **LONG, **optimizer(name))
+    done = run(command("train", whole))
+    assert done.returncode == 0, done.stderr
+    # The other one prepares its batches in a process of its own, which must not matter either.
+    again = write_run(tmp_path / "again", tiny_model, pictures, **LONG, **optimizer(name))
+    words, out = command("train", again, "data.workers=1"), tmp_path / "again" / "out"
+    kill_when(words, lambda: steps_logged(out) >= 7)
+    assert not (out / "model").exists()
+    assert 2 <= steps_logged(out) < 20
+
+    # The disk is full now: the first checkpoint cannot be written, the one before stays.
+    before = sorted(p.name for p in (out / "checkpoints").iterdir() if p.name.isdigit())
+    starved = run(words, max_file_bytes=60_000)
+    assert starved.returncode == 2
+    assert "Traceback" not in starved.stderr
+    assert "could not be written" in starved.stderr
+    assert f"the last good checkpoint is {out / 'checkpoints' / before[-1]}" in starved.stderr
+    assert sorted(p.name for p in (out / "checkpoints").iterdir()) == before
+
+    # Space again: killed once more, right after the next checkpoint, and then to the end.
+    kill_when(words, lambda: len(list((out / "checkpoints").glob("0*96"))) == 1)
+    finished = run(words)
+    assert finished.returncode == 0, finished.stderr
+    assert "going on from" in finished.stdout
+    assert weights(out) == weights(tmp_path / "whole" / "out")
+    assert len(weights(out)) == 3
+    # The log has every step once, in order, as if nothing had happened.
+    log, expected = (read_log(folder / "log.jsonl") for folder in (out, tmp_path / "whole" / "out"))
+    assert [line["samples"] for line in log] == list(range(8, 161, 8))
+    for line in (*log, *expected):
+        line.pop("samples_per_s")
+    assert log == expected
+    assert not list((out / "checkpoints").glob(".*"))
+
+
+def test_a_finished_run_started_again_trains_no_more(
+    tmp_path: Path, tiny_model: Path, pictures: Path
+) -> None:
+    out = tmp_path / "out"
+    first = train_here(out, tiny_model, pictures, preview={"prompts": ["red circle", ""], "steps": 2})
+    assert (first.samples_seen, first.resumed_from) == (48, 0)
+    assert [p.name for p in (out / "previews").iterdir()] == ["000000000048.png"]
+    before, checkpoint = (
+        weights(out),
+        (out / "checkpoints" / "000000000048" / "state.json").stat().st_mtime_ns,
+    )
+    again = train_here(out, tiny_model, pictures, preview={"prompts": ["red circle", ""], "steps": 2})
+    assert (again.samples_seen, again.resumed_from) == (48, 48)
+    assert weights(out) == before
+    assert (out / "checkpoints" / "000000000048" / "state.json").stat().st_mtime_ns == checkpoint
+    assert len(read_log(out / "log.jsonl")) == 6
+
+
+def test_previews_and_checkpoints_come_when_they_are_due(
+    tmp_path: Path, tiny_model: Path, pictures: Path
+) -> None:
+    out = tmp_path / "out"
+    settings: dict[str, Any] = {"checkpoint_every": 24, "keep_checkpoints": 9, "tensorboard": True}
+    settings |= {"preview": {"prompts": ["red circle"], "every": 20, "steps": 1}}
+    train_here(out, tiny_model, pictures, **settings)
+    assert sorted(p.name for p in (out / "checkpoints").iterdir()) == ["000000000024", "000000000048"]
+    assert sorted(p.stem for p in (out / "previews").iterdir()) == [
+        "000000000024",
+        "000000000040",
+        "000000000048",
+    ]
+    assert list((out / "tensorboard").glob("events.*"))
+    assert json.loads((out / "run.json").read_text())["optim"]["eps"] == 1e-8
+    entry = read_log(out / "log.jsonl")[0]
+    assert entry["lr_unet"] == 1e-3
+    assert entry["lr_text_encoder"] == 1e-4
+    assert set(entry) == {
+        "samples",
+        "epoch",
+        "loss",
+        "grad_norm",
+        "lr_unet",
+        "lr_text_encoder",
+        "samples_per_s",
+    }
+
+
+def test_another_batch_or_other_pictures_do_not_go_on(
+    tmp_path: Path, tiny_model: Path, own_pictures: Path
+) -> None:
+    out = tmp_path / "out"
+    train_here(out, tiny_model, own_pictures, samples=16)
+    with pytest.raises(
+        CheckpointError, match=r"batches of 4 over all devices, this run has 21 in batches of 2"
+    ):
+        train_here(out, tiny_model, own_pictures, samples=32, batch=2)
+    with pytest.raises(
+        CheckpointError, match=r"stands at 16 samples, which is no whole number .* of 12 samples"
+    ):
+        train_here(out, tiny_model, own_pictures, samples=32, accumulate=3)
+    (own_pictures / "004.png").unlink()
+    (own_pictures / "004.json").unlink()
+    with pytest.raises(CheckpointError, match=r"was made with 21 pictures .* this run has 20"):
+        train_here(out, tiny_model, own_pictures, samples=32)
+
+
+def test_a_changed_setting_is_used_and_said_aloud(
+    tmp_path: Path, tiny_model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    train_here(out, tiny_model, pictures, samples=16)
+    changed = {"optimizer": "adamw", "lr": 5e-4, "lr_text_encoder": 1e-4}
+    train_here(out, tiny_model, pictures, samples=32, optim=changed)
+    assert "note: optim.lr is '0.0005', the checkpoint was made with '0.001'" in capsys.readouterr().out
+    assert read_log(out / "log.jsonl")[2]["lr_unet"] == 5e-4 * 0.5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text": {"max_tokens": 150, "chunk_mode": "kohya", "clip_skip": 1}},
+        {"model_extra": {"train_text_encoder": False}},
+        {"model_extra": {"gradient_checkpointing": True}},
+        {"data_extra": {"latents": "live"}},
+        {"mixed_precision": "bf16"},
+        {"schedule": {"zero_terminal_snr": False}, "objective": {"prediction": "epsilon"}},
+    ],
+    ids=str,
+)
+def test_every_kind_of_run_trains(
+    tmp_path: Path, tiny_model: Path, pictures: Path, changes: dict[str, Any]
+) -> None:
+    data = run_data(tiny_model, pictures, tmp_path / "out", samples=16)
+    for table in ("model", "data"):
+        data[table] |= changes.get(f"{table}_extra", {})
+    data |= {key: value for key, value in changes.items() if not key.endswith("_extra")}
+    train(make_run(data, tmp_path, "test"))
+    losses = [line["loss"] for line in read_log(tmp_path / "out" / "log.jsonl")]
+    assert len(losses) == 2
+    assert all(0 < loss < 2 for loss in losses)
+    old = load_file(tiny_model / "text_encoder" / "model.safetensors")
+    new = load_file(tmp_path / "out" / "model" / "text_encoder" / "model.safetensors")
+    frozen = changes.get("model_extra") == {"train_text_encoder": False}
+    assert all(torch.equal(old[name], new[name]) for name in old) is frozen
+
+
+def test_live_and_cached_latents_train_about_the_same(
+    tmp_path: Path, tiny_model: Path, pictures: Path
+) -> None:
+    train_here(tmp_path / "cached", tiny_model, pictures, samples=16)
+    live = run_data(tiny_model, pictures, tmp_path / "live", samples=16)
+    live["data"]["latents"] = "live"
+    train(make_run(live, tmp_path, "test"))
+    cached, encoded = (read_log(tmp_path / name / "log.jsonl") for name in ("cached", "live"))
+    # Half precision of the cache is all the difference.
+    assert [e["loss"] for e in encoded] == pytest.approx([e["loss"] for e in cached], rel=1e-3)
+    assert not (tmp_path / "live" / "latents").exists()
+
+
+def test_a_broken_picture_is_skipped_by_name(
+    tmp_path: Path, tiny_model: Path, own_pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (own_pictures / "003.png").read_bytes()
+    (own_pictures / "003.png").write_bytes(whole[: len(whole) // 2])
+    data = run_data(tiny_model, own_pictures, tmp_path / "out", samples=8)
+    with pytest.raises(TrainkitError, match=r"1 of 21 pictures cannot be used \(4\.8%(.|\n)*003\.png"):
+        train(make_run(data, tmp_path, "test"))
+    data["data"]["max_bad_share"] = 0.05
+    result = train(make_run(data, tmp_path, "test"))
+    assert len(result.data.pictures) == 20
+    assert f"skipped {own_pictures / '003.png'}: cannot be decoded" in capsys.readouterr().out
+    (skipped,) = read_log(tmp_path / "out" / "skipped.jsonl")
+    assert skipped["name"] == str(own_pictures / "003.png")
+    assert skipped["while"] == "reading"
+
+
+def delete_after_first_step(monkeypatch: pytest.MonkeyPatch, paths: list[Path]) -> None:
+    """While a run trains, these pictures vanish."""
+    real = Reporter.step
+
+    def step(self: Reporter, *arguments: Any) -> None:
+        real(self, *arguments)
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    monkeypatch.setattr(Reporter, "step", step)
+
+
+@pytest.mark.parametrize("latents", ["cached", "live"])
+def test_a_picture_that_vanishes_while_training_is_named_and_the_run_goes_on(
+    tmp_path: Path,
+    tiny_model: Path,
+    own_pictures: Path,
+    latents: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    delete_after_first_step(monkeypatch, [own_pictures / "002.png"])
+    data = run_data(tiny_model, own_pictures, tmp_path / "out", samples=64)
+    data["data"]["latents"] = latents
+    assert train(make_run(data, tmp_path, "test")).samples_seen == 64
+    assert f"skipped {own_pictures / '002.png'}: " in capsys.readouterr().out
+    (skipped,) = read_log(tmp_path / "out" / "skipped.jsonl")
+    assert (skipped["name"], skipped["while"]) == (str(own_pictures / "002.png"), "training")
+
+
+def test_many_pictures_that_vanish_stop_the_run(
+    tmp_path: Path, tiny_model: Path, own_pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete_after_first_step(monkeypatch, list(own_pictures.glob("*.png")))
+    with pytest.raises(
+        TrainkitError, match=r"1[1-4] pictures could not be read any more .* Is the disk still there\?"
+    ):
+        train_here(tmp_path / "out", tiny_model, own_pictures, samples=64)
+
+
+def kept_model(monkeypatch: pytest.MonkeyPatch) -> list[Model]:
+    """The models that are loaded from now on."""
+    models: list[Model] = []
+
+    def load(*arguments: Any) -> Model:
+        models.append(load_model(*arguments))
+        return models[-1]
+
+    monkeypatch.setattr("trainkit.train.load_model", load)
+    return models
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_move(
+    tmp_path: Path, tiny_model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = kept_model(monkeypatch)
+    out = tmp_path / "out"
+    train_here(out, tiny_model, pictures, samples=8)
+    for path in (out / "latents").rglob("*.safetensors"):
+        save_file({name: value * float("nan") for name, value in load_file(path).items()}, path)
+    before = {p.name: p.read_bytes() for p in (out / "checkpoints" / "000000000008").iterdir()}
+    with pytest.raises(
+        TrainkitError, match=r"after 8 samples the loss is nan .* Pictures of this step: 0\d\d"
+    ):
+        train_here(out, tiny_model, pictures, samples=16)
+    assert {p.name: p.read_bytes() for p in (out / "checkpoints" / "000000000008").iterdir()} == before
+    assert len(list((out / "checkpoints").iterdir())) == 1
+    kept = load_file(out / "checkpoints" / "000000000008" / "unet.safetensors")
+    assert all(torch.equal(kept[name], w) for name, w in models[-1].denoiser.unet.state_dict().items())
+
+
+def test_bfloat16_runs_the_networks_and_never_touches_the_weights(
+    tmp_path: Path, tiny_model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = []
+    for precision in ("no", "bf16"):
+        AcceleratorState._reset_state(True)
+        models = kept_model(monkeypatch)
+        train_here(tmp_path / precision, tiny_model, pictures, samples=16, mixed_precision=precision)
+        assert {p.dtype for p in models[0].denoiser.parameters()} == {torch.float32}
+        losses.append([entry["loss"] for entry in read_log(tmp_path / precision / "log.jsonl")])
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_a_step_takes_the_mean_gradient_of_its_samples(
+    tmp_path: Path, tiny_model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, calls, real = kept_model(monkeypatch), list[tuple[Stepper, Batch]](), Stepper.loss
+
+    def loss(self: Stepper, denoiser: Denoiser, batch: Batch) -> torch.Tensor:
+        calls.append((self, batch))
+        return real(self, denoiser, batch)
+
+    monkeypatch.setattr(Stepper, "loss", loss)
+    still = {"optimizer": "adamw", "lr": 0.0, "lr_text_encoder": 0.0}
+    train_here(tmp_path / "out", tiny_model, pictures, samples=16, optim=still)
+    # The weights did not move, so both steps can be computed once more, each in one go.
+    denoiser = models[0].denoiser
+    for entry, step in zip(read_log(tmp_path / "out" / "log.jsonl"), (calls[:2], calls[2:]), strict=True):
+        mean = torch.stack([real(stepper, denoiser, batch) for stepper, batch in step]).sum() / 8
+        gradients = torch.autograd.grad(mean, list(denoiser.parameters()))
+        norm = torch.stack([g.norm() for g in gradients]).norm()
+        assert entry["loss"] == pytest.approx(mean.item(), rel=1e-5)
+        assert entry["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
+
+
+def test_a_run_that_explodes_says_so(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
+    huge = {"optimizer": "adamw", "lr": 1e30, "lr_text_encoder": 1e-4}
+    with pytest.raises(TrainkitError, match=r"after 8 samples the loss is (nan|inf) .* Lower optim\.lr"):
+        train_here(tmp_path / "out", tiny_model, pictures, optim=huge)
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_a_prompt_that_is_too_long_is_told_before_training(
+    tmp_path: Path, tiny_model: Path, pictures: Path
+) -> None:
+    with pytest.raises(TrainkitError, match=r"preview\.prompts\.0: has 200 tokens"):
+        train_here(tmp_path / "out", tiny_model, pictures, preview={"prompts": ["a" * 200]})
+    assert not (tmp_path / "out" / "log.jsonl").exists()
+
+
+WATCHED = """
+import hashlib, json, os, sys
+from pathlib import Path
+
+import trainkit.train
+from trainkit.cli import main
+from trainkit.step import Stepper
+
+rank = os.environ.get("RANK", "0")
+seen, models = [], []
+real_loss, real_load = Stepper.loss, trainkit.train.load_model
+
+def loss(self, denoiser, batch):
+    seen.append([batch.number, batch.samples, batch.records, batch.texts, list(batch.ids.shape)])
+    return real_loss(self, denoiser, batch)
+
+def load(*arguments):
+    models.append(real_load(*arguments))
+    return models[-1]
+
+Stepper.loss, trainkit.train.load_model = loss, load
+status = main(["train", *sys.argv[2:]])
+digest = hashlib.blake2b()
+for name, value in sorted(models[0].denoiser.state_dict().items()):
+    digest.update(name.encode() + value.numpy().tobytes())
+Path(sys.argv[1], f"seen-{rank}.json").write_text(json.dumps({"seen": seen, "weights": digest.hexdigest()}))
+sys.exit(status)
+"""
+"""Trains, and writes what this process saw and what its weights became."""
+
+
+@pytest.mark.slow
+def test_two_processes_do_together_what_one_does(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
+    script = tmp_path / "watched.py"
+    script.write_text(WATCHED)
+    # A large epsilon: Adam turns rounding errors of gradients near zero into steps of full size.
+    settings = {
+        "samples": 40,
+        "optim": {"optimizer": "adamw", "lr": 1e-3, "lr_text_encoder": 1e-3, "eps": 1e-3},
+    }
+    one = write_run(tmp_path / "one", tiny_model, pictures, **settings)
+    two = write_run(tmp_path / "two", tiny_model, pictures, **settings, batch=2)
+    alone = run([sys.executable, str(script), str(one.parent), str(one)])
+    assert alone.returncode == 0, alone.stderr
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    pair = run([*torchrun, str(script), str(two.parent), str(two)])
+    assert pair.returncode == 0, pair.stderr
+
+    def seen(folder: Path, rank: int) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((folder / f"seen-{rank}.json").read_text())
+        return found
+
+    single, ranks = seen(one.parent, 0), [seen(two.parent, rank) for rank in (0, 1)]
+    # The same samples in total, none twice, with the same captions, in the same shapes in the same step.
+    together = [
+        (s, r, t) for part in ranks for _, *row, _ in part["seen"] for s, r, t in zip(*row, strict=True)
+    ]
+    expected = [(s, r, t) for _, *row, _ in single["seen"] for s, r, t in zip(*row, strict=True)]
+    assert sorted(together) == sorted(expected)
+    assert sorted(s for s, _, _ in together) == list(range(40))
+    for mine, other, all_of_it in zip(ranks[0]["seen"], ranks[1]["seen"], single["seen"], strict=True):
+        assert mine[0] == other[0] == all_of_it[0]
+        assert mine[4] == other[4] == [2, *all_of_it[4][1:]]
+    # The replicas agree to the last bit, and with the single process up to the order of sums.
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    for part in ("unet/diffusion_pytorch_model", "text_encoder/model"):
+        ours, theirs = (
+            load_file(run_file.parent / "out" / "model" / f"{part}.safetensors") for run_file in (one, two)
+        )
+        start = load_file(tiny_model / f"{part}.safetensors")
+        assert any(not torch.equal(ours[name], start[name]) for name in ours)
+        for name in ours:
+            torch.testing.assert_close(theirs[name], ours[name], rtol=1e-4, atol=1e-6)
+    losses = [[e["loss"] for e in read_log(f.parent / "out" / "log.jsonl")] for f in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_accelerate_launch_that_starts_one_process_for_two_is_refused(
+    tmp_path: Path, tiny_model: Path, pictures: Path
+) -> None:
+    run_file = write_run(tmp_path, tiny_model, pictures)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    done = run([*launch, "-m", "trainkit", "train", str(run_file)])
+    assert done.returncode != 0
+    assert "accelerate launch was asked for several processes and started only this one" in done.stderr
+    assert "torchrun --nproc_per_node 2 -m trainkit train run.toml" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainkit import devices
+
+    class Alone:
+        num_processes = 1
+
+        def __init__(self, **settings: Any) -> None:
+            pass
+
+    monkeypatch.setattr(devices, "Accelerator", Alone)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(LaunchError, match="2 processes were started, but each of them works alone"):
+        devices.make_accelerator("no", tmp_path, tensorboard=False)
+
+
+@pytest.mark.parametrize(
+    ("variables", "refused"),
+    [
+        ({}, False),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, False),
+        ({"MASTER_ADDR": "127.0.0.1"}, False),
+        ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2"}, False),
+        ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1"}, True),
+    ],
+)
+def test_traces_of_a_false_launch(variables: dict[str, str], refused: bool) -> None:
+    from trainkit.devices import refuse_false_launch
+
+    if refused:
+        with pytest.raises(LaunchError):
+            refuse_false_launch(variables)
+    else:
+        refuse_false_launch(variables)
