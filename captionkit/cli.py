@@ -58,6 +58,9 @@ Many editors then complete and check a TOML recipe whose first line is
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 0, or 2 for anything the user can mend."""
+    if sys.stdout is None:  # Closed, as by `>&-`.
+        print("captionkit: error: cannot write the output: it is closed", file=sys.stderr)
+        return USER_ERROR
     for stream in (sys.stdout, sys.stderr):
         _never_fail_on_a_character(stream)
     try:
@@ -220,7 +223,7 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, got {value}")
-    return value
+    return min(value, sys.maxsize)
 
 
 _count.__name__ = "whole number"  # What argparse calls the type of a value that is none.

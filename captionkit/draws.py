@@ -18,8 +18,10 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TypeVar
+from operator import index
+from typing import SupportsIndex, TypeVar
 
+from captionkit.errors import CaptionkitError
 from captionkit.record import Step
 
 T = TypeVar("T")
@@ -40,10 +42,12 @@ class Draws:
     __slots__ = ("_address", "_key", "_trace", "notes")
 
     def __init__(self, seed: int, epoch: int, draw: int, record_id: str) -> None:
+        # 1.0 and True would spell another key than 1, and so draw other numbers without a word.
+        place = "|".join([str(_whole(seed, "seed")), str(_whole(epoch, "epoch")), str(_whole(draw, "draw"))])
         # The id is preceded by its length and the address comes last, so that no two addresses spell the same
         # key.
         encoded = record_id.encode("utf-8", "surrogatepass")
-        self._key = f"{_VERSION}|{seed}|{epoch}|{draw}|{len(encoded)}|".encode() + encoded + b"|"
+        self._key = f"{_VERSION}|{place}|{len(encoded)}|".encode() + encoded + b"|"
         self._address = ""
         self._trace: list[Step] | None = None
         self.notes: list[str] = []
@@ -107,6 +111,15 @@ class Draws:
     def choice(self, items: Sequence[T], weights: Sequence[float] | None = None) -> T:
         """One of `items`, equally likely or by `weights` (at least one above 0, none below)."""
         return pick(items, self.randoms(1)[0], weights)
+
+
+def _whole(value: SupportsIndex, name: str) -> int:
+    if type(value) is int:
+        return value
+    try:
+        return int(index(value))
+    except TypeError:
+        raise CaptionkitError(f"{name} must be a whole number, got {value!r}") from None
 
 
 def pick(items: Sequence[T], drawn: float, weights: Sequence[float] | None = None) -> T:

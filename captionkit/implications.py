@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
@@ -37,12 +38,11 @@ class ImplicationGraph:
     def __init__(self, edges: Mapping[str, Iterable[str]], *, origin: Path | None = None) -> None:
         direct: dict[str, frozenset[str]] = {}
         for name, implied in edges.items():
-            if isinstance(implied, str):
-                raise ImplicationsError(
-                    f"{name!r} must have a list of tags, got {implied!r}", hint=f"[{implied!r}]"
-                )
-            folded = frozenset(fold(other) for other in implied)
-            direct[fold(name)] = direct.get(fold(name), frozenset()) | folded
+            if isinstance(implied, str) or not isinstance(implied, Iterable):
+                hint = f"[{implied!r}]" if isinstance(implied, str) else None
+                raise ImplicationsError(f"{name!r} must have a list of tags, got {implied!r}", hint=hint)
+            key = _tag_name(name)
+            direct[key] = direct.get(key, frozenset()) | {_tag_name(other) for other in implied}
         self.origin = origin
         """The file the graph was read from; None for one that was given as a mapping."""
         self._edges = direct
@@ -84,6 +84,13 @@ class ImplicationGraph:
         return f"<ImplicationGraph of {self.num_edges} edges{f' from {self.origin}' if self.origin else ''}>"
 
 
+def _tag_name(value: object) -> str:
+    """The folded name. `ImplicationsError` for anything but text with a letter in it."""
+    if not isinstance(value, str) or not (name := fold(value)):
+        raise ImplicationsError(f"a tag's name must be text and not empty, got {value!r}")
+    return name
+
+
 def read_implications(path: str | Path) -> ImplicationGraph:
     """The graph of a CSV (or `.csv.gz`) with e621's columns, of the rows whose status is `active`.
 
@@ -114,7 +121,7 @@ def read_pairs(path: Path) -> Iterator[tuple[str, str]]:
     aliases."""
     opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8", newline="") as lines:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
             rows = csv.DictReader(lines)
             columns = rows.fieldnames or []
             if missing := [column for column in COLUMNS if column not in columns]:
@@ -125,10 +132,22 @@ def read_pairs(path: Path) -> Iterator[tuple[str, str]]:
                     hint=f"the first line must name at least {','.join(COLUMNS)}",
                 )
             for row in rows:
-                if row["status"] == "active":
-                    yield _pair(row, f"{path}:{rows.line_num}")
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+                where = f"{path}:{rows.line_num}"
+                if None in row or None in row.values():
+                    raise ImplicationsError(
+                        f"the row has {_num_fields(row)} fields, the first line {len(columns)}",
+                        where=where,
+                        hint="names that hold a comma stand in double quotes; a quote that opens must close",
+                    )
+                if (row["status"] or "").strip().lower() == "active":
+                    yield _pair(row, where)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise ImplicationsError(f"cannot be read as CSV: {error}", where=str(path)) from error
+
+
+def _num_fields(row: Mapping[Any, Any]) -> int:
+    """How many fields a row has: `csv` fills up with None, and puts what is too much under None."""
+    return sum(value is not None for key, value in row.items() if key is not None) + len(row.get(None, ()))
 
 
 def _pair(row: Mapping[str, str | None], where: str) -> tuple[str, str]:

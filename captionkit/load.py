@@ -40,7 +40,7 @@ class PresetRecipe(Config):
     """Which tags forbid mirroring; instead of the preset's list."""
     flip: Probability | None = None
     """How often a picture that may be mirrored is."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
     """The token budget."""
 
 
@@ -60,6 +60,8 @@ def load_pipeline(
     if isinstance(recipe, Mapping):
         data, base, where = dict(recipe), Path(), None
     else:
+        if not isinstance(recipe, str | Path):
+            raise RecipeError(f"a recipe is a path or a mapping, got {recipe!r}")
         path = Path(recipe)
         data, base, where = _read(path), path.parent, str(path)
     context = RecipeContext(_all_kinds(kinds), base)
@@ -100,15 +102,18 @@ def dump_toml(pipeline: CaptionPipeline) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     """The data of a recipe file."""
-    if path.suffix not in (".toml", ".json"):
+    suffix = path.suffix.lower()
+    if suffix not in (".toml", ".json"):
         raise RecipeError(f"a recipe is a .toml or .json file, got {path.name!r}", where=str(path))
     try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors put a mark before it.
+        data = tomllib.loads(text) if suffix == ".toml" else json.loads(text)
     except OSError as error:
         raise RecipeError(f"cannot read the recipe: {error.strerror}", where=str(path)) from error
+    except RecursionError as error:
+        raise RecipeError("is nested too deep to be read", where=str(path)) from error
     except ValueError as error:  # Both parsers' errors and wrong encodings; they name line and column.
-        raise RecipeError(f"is not valid {path.suffix[1:].upper()}: {error}", where=str(path)) from error
+        raise RecipeError(f"is not valid {suffix[1:].upper()}: {error}", where=str(path)) from error
     if not isinstance(data, dict):
         raise RecipeError(f"a recipe is a table, got {type(data).__name__}", where=str(path))
     return data
@@ -131,6 +136,8 @@ def _validated(model: type[M], data: Mapping[str, Any], context: RecipeContext, 
         return model.model_validate(data, context=context)
     except ValidationError as error:
         raise recipe_error(error, model, data, context, where) from None
+    except RecursionError as error:
+        raise RecipeError("steps are nested too deep to be read", where=where) from error
 
 
 def _from_preset(chosen: PresetRecipe, where: str | None) -> dict[str, Any]:

@@ -14,8 +14,11 @@ from captionkit.record import Caption
 Probability = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
 """Between 0 and 1, both possible: 15 % is 0.15. Neither text nor true and false count as numbers."""
 
-Weight = Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)]
-"""A share in any unit, 0 or above."""
+Weight = Annotated[float, Field(strict=True, ge=0.0, le=1e9, allow_inf_nan=False)]
+"""A share in any unit, 0 or above, and not so large that a sum of shares runs over."""
+
+Flag = Annotated[bool, Field(strict=True)]
+"""true or false, and nothing that is taken for one of them, such as "no" or 1."""
 
 Claim = Literal["subset", "permutation", "idempotent", "spares important", "off at zero"]
 """A law that a policy says it keeps; `captionkit.testing.check_policy` holds it to that.

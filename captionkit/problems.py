@@ -13,6 +13,13 @@ from pydantic_core import ErrorDetails
 from captionkit.errors import RecipeError
 from captionkit.kinds import RecipeContext, did_you_mean
 
+# Pydantic speaks of Python's types, a recipe is TOML or JSON.
+_WORDS = {
+    "valid tuple": "list",
+    "valid dictionary": "table",
+    "an instance of ImplicationGraph": "the path of a CSV or a table",
+}
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
@@ -42,6 +49,8 @@ def _line(fault: ErrorDetails, model: type[BaseModel], data: Any, context: Recip
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{where}: {message}"  # These are our own, and name the value where it helps.
+    for pythons, ours in _WORDS.items():
+        message = message.replace(pythons, ours)
     return f"{where}: {message[0].lower()}{message[1:]}, got {_SHORT.repr(fault['input'])}"
 
 

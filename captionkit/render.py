@@ -21,6 +21,7 @@ Counter = Callable[[str], int]
 
 _ENDS = ".!?\"'”\u2019"  # A caption may end in a quoted sentence.
 _WORDLIKE = re.compile(r"[^\W_]{2}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PIECES = re.compile(r"[^\W\d_]+|\d|_|[^\w\s]+")
 
 
@@ -34,7 +35,7 @@ class Renderer(Config):
     underscores: Literal["space", "keep"] = "space"
     """Whether `red_fox` is written `red fox`. An emoticon, where no two letters or digits meet (`^_^`), keeps
     its."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
     """The token budget, begin and end marks not counted; left out means no limit. Over it, whole sentences
     and whole tags leave from the end of the text on, important tags after all others; never half of one."""
     strip_literals: tuple[Annotated[str, Field(min_length=1)], ...] = CONTROL_LITERALS
@@ -46,8 +47,8 @@ class Renderer(Config):
         return self._without_literals(caption) if self._has_literal(text) else text
 
     def _join(self, caption: Caption) -> str:
-        tags = self.tag_separator.join([self.spell(tag.name) for tag in caption.tags])
-        prose = " ".join([" ".join(piece.text.split()) for piece in caption.prose])
+        tags = self.tag_separator.join([name for tag in caption.tags if (name := self.spell(tag.name))])
+        prose = " ".join([text for piece in caption.prose if (text := _one_line(piece.text))])
         first, second = (prose, tags) if caption.source is Source.BOTH_CAPTION_FIRST else (tags, prose)
         if not (first and second):
             return first or second
@@ -59,6 +60,7 @@ class Renderer(Config):
         >>> [Renderer().spell(name) for name in ("red_fox", "^_^", "9_6")]
         ['red fox', '^_^', '9_6']
         """
+        name = name if name.isprintable() else _one_line(name)
         if "_" in name and self.underscores == "space" and _WORDLIKE.search(name):
             return name.replace("_", " ")
         return name
@@ -97,6 +99,11 @@ class Renderer(Config):
         texts = [text for piece in caption.prose if (text := self._strip(piece.text))]
         bare = Caption(tuple(map(Tag, names)), tuple(map(Prose, texts)), caption.source)
         return self._strip(self._join(bare))
+
+
+def _one_line(text: str) -> str:
+    """The text with line ends, control characters and rows of spaces as one space."""
+    return " ".join(_CONTROL.sub(" ", text).split())
 
 
 class _Unit(NamedTuple):

@@ -6,7 +6,8 @@ Usage:
     trainkit train examples/configs/emoji.toml
 
 A line of the metadata is {"file", "caption", "tags", "group", "subgroup"}; the pictures lie beside the file.
-Writes records.jsonl (label as caption, keywords, subgroup and group as tags) and implications.csv (subgroup -> group).
+Writes records.jsonl (label as caption; keywords, subgroup and group as tags) and implications.csv
+(subgroup -> group).
 Without arguments it shows what one line becomes.
 """
 
@@ -15,6 +16,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 SAMPLE = {
     "file": "fox.png",
@@ -25,7 +27,7 @@ SAMPLE = {
 }
 
 
-def as_record(row: dict, folder: str) -> dict:
+def as_record(row: dict[str, Any], folder: str) -> dict[str, object]:
     """One line of metadata as one line that captionkit reads."""
     tags = {"keyword": row["tags"]}
     if row["group"]:

@@ -3,13 +3,14 @@
 Usage:
     pip download --no-deps open_clip_torch==3.3.0        # holds CLIP's byte-pair merges (MIT)
     unzip -j open_clip_torch-3.3.0-py3-none-any.whl open_clip/bpe_simple_vocab_16e6.txt.gz
-    python scripts/pretrain_demo_base.py vae  --minutes 25 --out build/base
-    python scripts/pretrain_demo_base.py unet --minutes 40 --out build/base --bpe bpe_simple_vocab_16e6.txt.gz
+    python scripts/pretrain_demo_base.py vae  --minutes 18 --out build/base
+    python scripts/pretrain_demo_base.py unet --minutes 32 --out build/base --bpe bpe_simple_vocab_16e6.txt.gz
 
-The result has Stable Diffusion 1.5's architecture at a fraction of its width: an AutoencoderKL with four levels and
-a factor of 8, a CLIP text encoder with CLIP's own tokenization of the words it knows, and a UNet with four levels.
-The UNet and the text encoder learn *epsilon* prediction on SD 1.5's original noise schedule, on plain scenes only
-(one figure near the middle of a gray, brown or beige ground). Everything else is left for the fine-tune to teach.
+The result has Stable Diffusion 1.5's architecture at a fraction of its width: an AutoencoderKL with four
+levels and a factor of 8, a CLIP text encoder with CLIP's own tokenization of the words it knows, and a UNet
+with four levels. The UNet and the text encoder learn *epsilon* prediction on SD 1.5's original noise schedule,
+on plain scenes only (one figure near the middle of a gray, brown or beige ground). Everything else is left for the
+fine-tune to teach. On two busy cores the stages took 18 and 32 minutes.
 
 Tensors: pictures are float32 NCHW in [-1, 1]; latents NCHW with unit variance after scaling.
 """
@@ -38,12 +39,16 @@ from trainkit.demo.words import faulty_sentences, plain_sentence, tags_of
 
 SIDE = 96
 HIDDEN = 96
-EXTRA_WORDS = "photo picture drawing of the a an with two three many large tiny dark light pure big small no not and or in at by"
+EXTRA_WORDS = (
+    "photo picture drawing of the a an with two three many large tiny dark light pure big small no not and or"
+)
 
 
 def main() -> None:
     """Parse the command line and run one stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", choices=["vae", "unet"])
     parser.add_argument("--minutes", type=float, required=True, help="training time of this stage")
     parser.add_argument("--out", type=Path, required=True)
@@ -74,15 +79,15 @@ def shrunk(image: Image.Image, shorter: int) -> Image.Image:
     return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
 
 
-# ---------------------------------------------------------------------------------------------------------- VAE
+# ---------------------------------------------------------------------------------------------------- VAE
 
 
 def pretrain_vae(out: Path, minutes: float, seed: int) -> None:
     """Reconstruct crops of all kinds of scenes; write ``out``/vae.
 
-    Two thirds of the time on crops of 32 pixels, which are cheap and teach the colours, the rest on 64 pixels with a
-    term for edges. The posterior starts narrow (standard deviation 0.05): started at 1, as a plain initialisation
-    does, the noise hides the colours for thousands of steps.
+    Two thirds of the time on crops of 32 pixels, which are cheap and teach the colours, the rest on 64 pixels
+    with a term for edges. The posterior starts narrow (standard deviation 0.05): started at 1, as a plain
+    initialisation does, the noise hides the colours for thousands of steps.
     """
     vae = AutoencoderKL(
         block_out_channels=(16, 32, 64, 64),
@@ -96,11 +101,18 @@ def pretrain_vae(out: Path, minutes: float, seed: int) -> None:
     with torch.no_grad():
         vae.quant_conv.weight[4:] *= 0.1
         vae.quant_conv.bias[4:] = -6.0
-    average = torch.optim.swa_utils.AveragedModel(vae, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4, foreach=True)
+    average = torch.optim.swa_utils.AveragedModel(
+        vae, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
+    )
+    optimizer = torch.optim.AdamW(
+        vae.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4, foreach=True
+    )
     rng = random.Random(f"vae/{seed}")
     scenes = [draw_scene(full_scene(rng)) for _ in range(3000)]
-    small, large = [shrunk(s, rng.randint(40, 72)) for s in scenes], [shrunk(s, rng.randint(72, 112)) for s in scenes]
+    small, large = (
+        [shrunk(s, rng.randint(40, 72)) for s in scenes],
+        [shrunk(s, rng.randint(72, 112)) for s in scenes],
+    )
     start, step, running = time.monotonic(), 0, 0.5
     while (share := (time.monotonic() - start) / (minutes * 60)) < 1.0:
         for group in optimizer.param_groups:
@@ -134,14 +146,17 @@ def pretrain_vae(out: Path, minutes: float, seed: int) -> None:
     vae.register_to_config(scaling_factor=round(1.0 / z.std().item(), 5))
     vae.save_pretrained(out / "vae")
     error = (y - x).abs().mean().item()
-    print(f"vae: {step} steps, scaling factor {vae.config.scaling_factor}, mean absolute error {error:.4f}", flush=True)
+    print(
+        f"vae: {step} steps, scaling factor {vae.config.scaling_factor}, mean absolute error {error:.4f}",
+        flush=True,
+    )
 
 
 def recoloured(x: torch.Tensor, share: float) -> torch.Tensor:
     """Pictures [B, 3, H, W] of which ``share`` have their colour channels permuted and some of them inverted.
 
-    Most of a scene is its ground, and grounds are gray, brown, beige, black and white: left to itself the VAE spends
-    its first thousands of steps on brightness alone and makes every figure gray (seen).
+    Most of a scene is its ground, and grounds are gray, brown, beige, black and white: left to itself the VAE
+    spends its first thousands of steps on brightness alone and makes every figure gray (seen).
     """
     out = x.clone()
     for i in range(int(share * len(x))):
@@ -150,7 +165,7 @@ def recoloured(x: torch.Tensor, share: float) -> torch.Tensor:
     return out
 
 
-# --------------------------------------------------------------------------------------------------------- UNet
+# --------------------------------------------------------------------------------------------------- UNet
 
 
 def make_tokenizer(bpe: Path, first_merges: int = 1500) -> CLIPTokenizer:
@@ -173,7 +188,7 @@ def make_tokenizer(bpe: Path, first_merges: int = 1500) -> CLIPTokenizer:
             kept.add(best)
             symbols[k : k + 2] = [symbols[k] + symbols[k + 1]]
     ordered = [merges[i] for i in sorted(kept)]
-    # A kept merge may join two symbols that only a left-out merge makes; it then never applies, which is harmless.
+    # A kept merge may join two symbols that only a left-out merge makes; it then never applies: harmless.
     alphabet = _byte_alphabet()
     tokens = [*alphabet, *(a + "</w>" for a in alphabet), *(a + b for a, b in ordered)]
     tokens = [*dict.fromkeys(tokens), "<|startoftext|>", "<|endoftext|>"]
@@ -238,7 +253,10 @@ def pretrain_unet(out: Path, minutes: float, seed: int, bpe: Path) -> None:
         attention_head_dim=4,
         cross_attention_dim=HIDDEN,
     ).to(memory_format=torch.channels_last)
-    print(f"unet {count(unet)}, text encoder {count(text_encoder)}, vae {count(vae)}, {len(tokenizer)} tokens", flush=True)
+    print(
+        f"unet {count(unet)}, text encoder {count(text_encoder)}, vae {count(vae)}, {len(tokenizer)} tokens",
+        flush=True,
+    )
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
     alpha, sigma = alphas_cumprod.sqrt().float(), (1.0 - alphas_cumprod).sqrt().float()
@@ -247,19 +265,33 @@ def pretrain_unet(out: Path, minutes: float, seed: int, bpe: Path) -> None:
     scenes = [plain_scene(rng, width=112, height=112) for _ in range(6000)]
     with torch.no_grad():
         pictures = [to_tensor(random_crop(draw_scene(s), rng, SIDE)) for s in scenes]
-        z = torch.cat([vae.encode(torch.stack(pictures[i : i + 50])).latent_dist.sample() for i in range(0, len(pictures), 50)])
+        z = torch.cat(
+            [
+                vae.encode(torch.stack(pictures[i : i + 50])).latent_dist.sample()
+                for i in range(0, len(pictures), 50)
+            ]
+        )
     z = z * vae.config.scaling_factor
 
     modules = torch.nn.ModuleList([unet, text_encoder])
-    mean = torch.optim.swa_utils.AveragedModel(modules, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
-    optimizer = torch.optim.AdamW(modules.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-2, foreach=True)
+    mean = torch.optim.swa_utils.AveragedModel(
+        modules, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+    )
+    optimizer = torch.optim.AdamW(
+        modules.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-2, foreach=True
+    )
     start, step, running = time.monotonic(), 0, 1.0
     while (share := (time.monotonic() - start) / (minutes * 60)) < 1.0:
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * share))
         picked = [rng.randrange(len(scenes)) for _ in range(32)]
-        ids = tokenizer([caption_of(scenes[i], rng) for i in picked], padding="max_length", max_length=77, return_tensors="pt")
-        # Clip skip 2: the last layer is left out, the final layer norm kept, as in the model that the recipe comes from.
+        ids = tokenizer(
+            [caption_of(scenes[i], rng) for i in picked],
+            padding="max_length",
+            max_length=77,
+            return_tensors="pt",
+        )
+        # Clip skip 2: the last layer is left out, the final layer norm kept, as in the recipe's training.
         states = text_encoder(ids["input_ids"], output_hidden_states=True).hidden_states[-2]
         context = text_encoder.final_layer_norm(states)
         t = (torch.rand(()) + torch.arange(32) / 32).remainder(1.0).mul(1000).long()
@@ -278,7 +310,9 @@ def pretrain_unet(out: Path, minutes: float, seed: int, bpe: Path) -> None:
         if step % 1000 == 0:
             save(out, vae, mean.module[1], tokenizer, mean.module[0])
     save(out, vae, mean.module[1], tokenizer, mean.module[0])
-    (out / "ORIGIN.json").write_text(json.dumps({"steps": step, "batch": 32, "seed": seed, "objective": "epsilon"}, indent=2))
+    (out / "ORIGIN.json").write_text(
+        json.dumps({"steps": step, "batch": 32, "seed": seed, "objective": "epsilon"}, indent=2)
+    )
 
 
 def save(out: Path, vae: Any, text_encoder: Any, tokenizer: Any, unet: Any) -> None:
@@ -293,7 +327,14 @@ def save(out: Path, vae: Any, text_encoder: Any, tokenizer: Any, unet: Any) -> N
         prediction_type="epsilon",
     )
     StableDiffusionPipeline(
-        vae, text_encoder, tokenizer, unet, scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        vae,
+        text_encoder,
+        tokenizer,
+        unet,
+        scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     ).save_pretrained(out / "full")
     pipe = StableDiffusionPipeline.from_pretrained(out / "full", torch_dtype=torch.float16)
     pipe.save_pretrained(out / "half")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from captionkit.policy import Claim, Rule
+from captionkit.policy import Claim, Flag, Rule
 from captionkit.prose.hedges import rewrite_hedges
 from captionkit.prose.lead_ins import cut_lead_in, cut_mentions
 from captionkit.prose.loops import cut_item_loops, cut_phrase_loops, without_repeats
-from captionkit.prose.markup import plain_line
+from captionkit.prose.markup import plain_line, without_bold
 from captionkit.prose.meta import cut_meta_clauses, is_meta
 from captionkit.prose.quotes import CLOSE, OPEN, hide_quotes, show_quotes
 from captionkit.prose.sentences import split_sentences
@@ -30,15 +30,15 @@ class CleanCaptions(Rule):
     kind: Literal["clean_captions"] = "clean_captions"
     sources: tuple[str, ...] | None = None
     """Only captions of these sources, such as `["cogvlm"]`; left out means all."""
-    lead_ins: bool = True
+    lead_ins: Flag = True
     """Cut "The image showcases", "In this image, we can see", "... in the image"."""
-    hedges: bool = True
+    hedges: Flag = True
     """Rewrite doubt: "appears to be" becomes "is", "possibly" goes."""
-    meta: bool = True
+    meta: Flag = True
     """Drop sentences about what is not there, about style and mood: "There are no visible watermarks"."""
-    loops: bool = True
+    loops: Flag = True
     """Say repeated phrases, list items and sentences once."""
-    unfinished: bool = True
+    unfinished: Flag = True
     """Drop a last sentence that was cut off."""
 
     def rewrite(self, caption: Caption) -> Caption:
@@ -75,7 +75,8 @@ class CleanCaptions(Rule):
 
     def _once(self, text: str) -> str:
         """All rules once. Loops go first, so that a loop does not hide that the text was cut off."""
-        hidden, quotes = hide_quotes(plain_line(text))
+        hidden, quotes = hide_quotes(without_bold(text))
+        hidden = plain_line(hidden)
         if self.loops:
             hidden = cut_phrase_loops(hidden)
         sentences = split_sentences(hidden)
@@ -83,10 +84,12 @@ class CleanCaptions(Rule):
             sentences = [cut_item_loops(sentence) for sentence in without_repeats(sentences)]
         if self.unfinished:
             sentences = drop_unfinished(sentences)
-        mended = [
-            _mend(s, index == 0, self.meta, self.hedges, self.lead_ins) for index, s in enumerate(sentences)
-        ]
-        return show_quotes(" ".join(filter(None, mended)), quotes)
+        mended: list[str] = []
+        for sentence in sentences:
+            kept = _mend(sentence, not mended, self.meta, self.hedges, self.lead_ins)
+            if kept:
+                mended.append(kept)
+        return show_quotes(" ".join(mended), quotes)
 
 
 @lru_cache(
@@ -100,4 +103,4 @@ def _mend(sentence: str, first: bool, meta: bool, hedges: bool, lead_ins: bool) 
         sentence = cut_meta_clauses(sentence)
     if hedges:
         sentence = rewrite_hedges(sentence)
-    return cut_mentions(cut_lead_in(sentence)) if lead_ins else sentence
+    return cut_mentions(cut_lead_in(sentence, first=first)) if lead_ins else sentence

@@ -6,7 +6,7 @@ from typing import Literal
 
 from captionkit.draws import Draws
 from captionkit.patterns import PatternList, exempt_names
-from captionkit.policy import Claim, Policy, Probability
+from captionkit.policy import Claim, Flag, Policy, Probability
 from captionkit.record import Caption
 
 
@@ -22,7 +22,7 @@ class DropTags(Policy):
     """The share of tags left out."""
     protected: PatternList = ()
     """Tags that match one of these stay."""
-    spare_important: bool = True
+    spare_important: Flag = True
     """Whether important tags stay."""
 
     def apply(self, caption: Caption, draws: Draws) -> Caption:

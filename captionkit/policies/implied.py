@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator
 from captionkit.draws import Draws
 from captionkit.implications import ImplicationGraph, Implications
 from captionkit.patterns import PatternList, exempt_names
-from captionkit.policy import Claim, Policy, Probability
+from captionkit.policy import Claim, Flag, Policy, Probability
 from captionkit.record import Caption, fold
 
 
@@ -49,7 +49,7 @@ class DropImplied(Policy):
     ["circle"]}`."""
     protected: PatternList = ()
     """Tags that match one of these stay."""
-    spare_important: bool = True
+    spare_important: Flag = True
     """Whether important tags stay."""
 
     def apply(self, caption: Caption, draws: Draws) -> Caption:

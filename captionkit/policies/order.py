@@ -8,7 +8,7 @@ from pydantic import Field
 
 from captionkit.draws import Draws
 from captionkit.patterns import PatternList, compile_patterns
-from captionkit.policy import Claim, Policy, Rule
+from captionkit.policy import Claim, Flag, Policy, Rule
 from captionkit.record import Caption
 
 
@@ -44,7 +44,7 @@ class ImportantFirst(Policy):
     kind: Literal["important_first"] = "important_first"
     patterns: PatternList = ()
     """Tags that count as important here, besides those that `mark_important` marked."""
-    shuffle: bool = True
+    shuffle: Flag = True
     """Whether each part is shuffled; otherwise each keeps its order."""
 
     def apply(self, caption: Caption, draws: Draws) -> Caption:
@@ -69,7 +69,7 @@ class ShuffleTags(Policy):
     """Put the tags in a drawn order, every order equally likely."""
 
     kind: Literal["shuffle_tags"] = "shuffle_tags"
-    keep_first: Annotated[int, Field(ge=0)] = 0
+    keep_first: Annotated[int, Field(strict=True, ge=0)] = 0
     """How many tags at the beginning stay where they are."""
 
     def apply(self, caption: Caption, draws: Draws) -> Caption:

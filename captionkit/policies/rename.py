@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,10 +18,17 @@ from captionkit.record import Caption, Tag, fold, unique_tags
 def _read_aliases(value: Any, info: ValidationInfo) -> Any:
     """A table of names, or the active rows of a CSV, with chains followed to their end."""
     if isinstance(value, str | Path):
-        value = dict(read_pairs(resolve_path(value, info)))
-    if not isinstance(value, Mapping):
+        pairs: Iterable[tuple[Any, Any]] = read_pairs(resolve_path(value, info))
+    elif isinstance(value, Mapping):
+        pairs = value.items()
+    else:
         return value
-    direct = {fold(str(old)): new for old, new in value.items()}
+    direct: dict[str, Any] = {}
+    for old, new in pairs:
+        if not isinstance(old, str) or not fold(old) or (isinstance(new, str) and not fold(new)):
+            raise CaptionkitError(f"a name is empty: {old!r} to {new!r}")
+        if direct.setdefault(fold(old), new) != new:
+            raise CaptionkitError(f"{old!r} has two new names: {direct[fold(old)]!r} and {new!r}")
     return {old: _follow(old, direct) for old in direct}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from captionkit.prose.capitals import with_capital
+from captionkit.prose.modals import ADVERB, TO_BE, many_follow, rewrite_modals, words_before
 
 # Each rule has words without which it cannot match: looking for those first is ten times as fast.
 _VERBS = ("appear", "seem")
@@ -19,21 +20,25 @@ _WHAT = re.compile(
     r"\bwhat\s(?:(?:appears?|seems?)\sto\sbe|looks\slike|(?:might|may|could)\sbe)\s", re.IGNORECASE
 )
 _IT = re.compile(
-    r"\bit\s(?:(?:appears|seems)\s(?:that|as\s(?:if|though))|(?:is|may\sbe)\s(?:possible|likely|probable)\sthat)\s(?=\w)",
+    r"\bit\s(?:(?:appears|seems)\s(?:that|as\s(?:if|though))"
+    r"|(?:is|may\sbe)\s(?:very\s|quite\s)?(?:possible|likely|probable)\sthat)\s(?=\w)"
+    r"|\bit['\u2019]s\s(?:possible|likely|probable)\sthat\s(?=\w)",
     re.IGNORECASE,
 )
-_TO_BE = re.compile(r"\b(?P<verb>appears?|seems?)\sto\s(?P<what>have\sbeen|have|be)\b")
-_TO_BE_TO = {"be": ("is", "are"), "have": ("has", "have"), "have been": ("was", "were")}
-_ADVERB = r"(?:possibly|perhaps|probably|presumably|apparently|seemingly|maybe|(?:most |very )?likely)"
-_MODAL = re.compile(
-    rf"""\b(?:(?P<many>they|we|you|these|those)
-        |(?P<one>it|he|she|this|that|which|there|who|(?:the|an?|this|that|his|her|its)\s[a-z-]*[a-rt-z]))
-    \s(?:might|may|could)\s(?:{_ADVERB.replace(" ", chr(92) + "s")}\s)?(?P<what>be|have\sbeen)\b""",
-    re.IGNORECASE | re.VERBOSE,
+_TO_BE = re.compile(
+    r"\b(?P<there>there\s)?(?P<verb>appears?|seems?)\sto\s(?P<what>have\sbeen|have|be)\b", re.IGNORECASE
+)
+_BETWEEN_COMMAS = re.compile(
+    rf"(?P<bound>\b(?:and|or|is|are|was|were))?, {ADVERB},(?= (?P<article>an?|the)?\b)", re.IGNORECASE
 )
 _LIKELY_TO_BE = re.compile(r"\b(is|are|was|were) (?:most |very )?likely to be\b")
 _ADVERB_WORD = re.compile(
-    rf"(?:\b(?P<article>[Aa]n?) )?\b{_ADVERB}(?:, | (?!that\b))(?=(?P<next>[\w\ue000]))", re.IGNORECASE
+    rf"(?:\b(?P<article>[Aa]n?) )?\b{ADVERB}(?:, | (?!that\b))(?=(?P<next>[\w\ue000][\w-]*))", re.IGNORECASE
+)
+# By the sound: an hour, an umbrella, an 18th, but a unicorn, a European, a one-eyed cat.
+_VOWEL = re.compile(
+    r"(?!eu|ew|one\b|once\b|u(?:ni[cfqtvs]|s[aeiu]|t[aeio]|k|b[aeiou]|r[aeiou]))[aeiou]|8|1[18](?:th)?\b"
+    r"|h(?:our|one?st|onou?r|eir)"
 )
 
 # Before these words' "to be" another verb stands: "does not appear to be", "may appear to be".
@@ -41,6 +46,7 @@ _BINDS_VERB = {
     *("not", "doesn't", "don't", "didn't", "do", "does", "did"),
     *("may", "might", "can", "could", "would", "will", "to"),
 }
+_NEGATIONS = {"not", "doesn't", "don't", "didn't"}
 _BINDS_LIKELY = {"not", "isn't", "aren't", "more", "less", "as", "the", "than", "equally"}
 
 
@@ -55,18 +61,20 @@ def rewrite_hedges(sentence: str) -> str:
     verbs = any(word in sentence for word in _VERBS)
     modals = any(word in sentence for word in _MODALS)
     adverbs = any(word in sentence for word in _ADVERBS)
-    if not (verbs or modals or adverbs or "what looks like" in sentence):
+    likeness, possible = "hat looks like" in sentence, "possible that" in sentence
+    if not (verbs or modals or adverbs or likeness or possible) or sentence.endswith("?"):
         return sentence
     rewritten = sentence
     if "hat " in sentence:
         rewritten = _WHAT.sub("", rewritten)
-    if verbs or adverbs or "possible that" in sentence:
+    if verbs or adverbs or possible:
         rewritten = _IT.sub("", rewritten)
     if verbs:
         rewritten = _TO_BE.sub(_is, rewritten)
     if modals:
-        rewritten = _MODAL.sub(_surely, rewritten)
+        rewritten = rewrite_modals(rewritten)
     if adverbs:
+        rewritten = _BETWEEN_COMMAS.sub(_without_commas, rewritten)
         rewritten = _ADVERB_WORD.sub(_without_adverb, _LIKELY_TO_BE.sub(r"\1", rewritten))
     # Only where the beginning itself was cut; a sentence that began small stays so.
     return with_capital(rewritten) if sentence[:1].isupper() and rewritten[:1] != sentence[:1] else rewritten
@@ -74,31 +82,30 @@ def rewrite_hedges(sentence: str) -> str:
 
 def _is(found: re.Match[str]) -> str:
     """`appears to be` -> `is`, `seem to have` -> `have`."""
-    if _word_before(found) in _BINDS_VERB:
+    if not _BINDS_VERB.isdisjoint(words_before(found, 1)) or not _NEGATIONS.isdisjoint(
+        words_before(found, 3)
+    ):
         return found.group()
-    return _TO_BE_TO[found["what"].replace("\n", " ")][0 if found["verb"].endswith("s") else 1]
-
-
-def _surely(found: re.Match[str]) -> str:
-    """`it might be` -> `it is`, `they may have been` -> `they were`. The number is the subject's."""
-    subject = found["many"] or found["one"]
-    return f"{subject} {_TO_BE_TO[' '.join(found['what'].split()).lower()][0 if found['one'] else 1]}"
+    one = found["verb"].endswith("s")
+    if found["there"] is not None:  # Models write "there appears to be two people".
+        one = one and not many_follow(found.string, found.end())
+    return (found["there"] or "") + TO_BE[" ".join(found["what"].lower().split())][0 if one else 1]
 
 
 def _without_adverb(found: re.Match[str]) -> str:
-    """`a possibly old car` -> `an old car`; the article by the letter, which is right for all but a few
-    words."""
+    """`a possibly old car` -> `an old car`, by the sound of the word that follows."""
     article, following = found["article"], found["next"]
     rest = found.string[found.end() : found.end() + 7]
     if "ikely" in found.group() and rest.startswith("to ") and rest != "to the ":
         return found.group()  # `is likely to rain` speaks of later.
     if article is None:
-        return found.group() if _word_before(found) in _BINDS_LIKELY and "ikely" in found.group() else ""
+        bound = "ikely" in found.group() and not _BINDS_LIKELY.isdisjoint(words_before(found, 1))
+        return found.group() if bound else ""
     if "ikely" in found.group():
         return found.group()  # `a likely place` is an adjective.
-    return article[0] + ("n " if following.lower() in "aeio" else " ")
+    return article[0] + ("n " if _VOWEL.match(following.lower()) else " ")
 
 
-def _word_before(found: re.Match[str]) -> str:
-    before = found.string[max(0, found.start() - 12) : found.start()].split()
-    return before[-1].lower() if before else ""
+def _without_commas(found: re.Match[str]) -> str:
+    """`wings and, possibly, a tail` -> `wings and a tail`, `a dog, possibly, a fox` -> `a dog, a fox`."""
+    return found["bound"] or ("," if found["article"] else "")

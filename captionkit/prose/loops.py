@@ -7,7 +7,8 @@ import re
 from operator import eq
 
 _NUMBER = re.compile(r"^\d+[.)]\s*")
-_NO_MARKS = str.maketrans("", "", ".,;:!?")
+_MARKS = ".,;:!?"
+_NO_MARKS = str.maketrans("", "", _MARKS)
 _LONGEST_PERIOD = 16  # Words. Longer repetitions are whole sentences, which are compared as such.
 
 
@@ -33,8 +34,9 @@ def cut_phrase_loops(text: str) -> str:
 
 
 def _without_period(words: list[str], folded: list[str], period: int) -> tuple[list[str], list[str]]:
-    """The words with every loop of this period cut to one round; the last round stays, with its end mark."""
+    """The words with every loop of this period cut to its first round, with the end mark of its last."""
     enough = 2 * period if period < 4 else period
+    words = list(words)
     gone: set[int] = set()
     run = 0
     for index in range(len(folded) - period + 1):
@@ -45,13 +47,19 @@ def _without_period(words: list[str], folded: list[str], period: int) -> tuple[l
             run >= 2 * period or not _ends_inside(words[index - run : index - run + period])
         ):
             # `run` words are followed by their like: as many, in whole rounds, can go.
-            rounds = run - run % period
-            gone.update(range(index - run, index - run + rounds))
+            first, rounds = index - run + period, run - run % period
+            gone.update(range(first, first + rounds))
+            words[first - 1] = _with_end_of(words[first - 1], words[first - 1 + rounds])
         run = 0
     if not gone:
         return words, folded
     kept = [index for index in range(len(words)) if index not in gone]
     return [words[index] for index in kept], [folded[index] for index in kept]
+
+
+def _with_end_of(word: str, other: str) -> str:
+    """The word with the other's marks behind it; its own capitals stay."""
+    return word.rstrip(_MARKS) + other[len(other.rstrip(_MARKS)) :]
 
 
 def _ends_inside(words: list[str]) -> bool:

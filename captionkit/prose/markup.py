@@ -1,21 +1,58 @@
-"""Markdown that a chat model puts into a caption."""
+"""Markdown that a chat model puts into a caption, and the lines it breaks the caption into."""
 
 from __future__ import annotations
 
 import re
 
-_EMPHASIS = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
-_LINE_MARKS = re.compile(r"^\s*(?:#{1,6}|[-*•])\s+", re.MULTILINE)
+_EMPHASIS = re.compile(
+    r"__(?=\S)(.+?)(?<=\S)__|(?<![\w*`])([*`])(?=[^\s*`])([^*`\n]+?)(?<=[^\s*`])\2(?![\w*`])"
+)
+_BOLD = re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*")
+_MARKED = re.compile(r"\s*(?:#{1,6}|[-*•])\s+|\s*(?=\d+[.)]\s)")
+_END_MARKS = (".", "!", "?", "…", ":", ";", ",", '."', '!"', '?"', ".'", ".”")
 
 
 def plain_line(text: str) -> str:
     """The text without Markdown's emphasis, headings and bullets, on one line with single spaces.
 
+    A line that begins a new thought (a heading, a bullet, a number, a paragraph) is parted from the one
+    before by a full stop, or by a comma where it begins small; a line that was merely broken is joined.
+
     >>> plain_line("## Scene\\n- a **red** fox\\n- snow")
-    'Scene a red fox snow'
+    'Scene, a red fox, snow'
+    >>> plain_line("A fox\\n\\nIt sleeps\\nin the snow.")
+    'A fox. It sleeps in the snow.'
     """
-    if "**" in text or "__" in text:
-        text = _EMPHASIS.sub(r"\2", text)
+    text = without_bold(text)
+    if any(mark in text for mark in ("*", "__", "`")):
+        text = _EMPHASIS.sub(lambda found: found[1] or found[3], text)
     if "\n" in text or text[:1] in ("#", "-", "*", "•"):
-        text = _LINE_MARKS.sub("", text)
+        text = _joined(text.split("\n"))
     return " ".join(text.split())
+
+
+def without_bold(text: str) -> str:
+    """The text without `**`, which models put even into quotations.
+
+    >>> without_bold('The sign says "**SALE**".')
+    'The sign says "SALE".'
+    """
+    return _BOLD.sub(r"\1", text) if "**" in text else text
+
+
+def _joined(lines: list[str]) -> str:
+    """The lines as one, parted where a new thought begins."""
+    joined = ""
+    new_thought = False
+    for line in lines:
+        mark = _MARKED.match(line)
+        rest = (line[mark.end() :] if mark else line).strip()
+        new_thought = new_thought or mark is not None or not rest
+        if not rest:
+            continue
+        # Inside a quotation that spans lines nothing may be put in.
+        if joined and new_thought and joined.count('"') % 2 == 0 and not joined.endswith(_END_MARKS):
+            joined += "," if rest[0].islower() else "."
+        joined = f"{joined} {rest}" if joined else rest
+        new_thought = line.lstrip().startswith("#")  # A heading ends with its line.
+    return joined

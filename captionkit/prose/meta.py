@@ -23,20 +23,23 @@ _OVERALL = (
 )
 META = re.compile(
     rf"""(?:
-      there\s(?:is|are|isn't|aren't)\s(?:also\s)?(?:no|not\sany|any)\s{_QUALIFIERS}{_ABSENT}\b(?!.*\bbut\b)
+      there\s(?:is|are|isn't|aren't)\s(?:also\s)?(?:no|not\sany|any)\s{_QUALIFIERS}{_ABSENT}\b(?!.*\b(?:but|only)\b)
     | (?:step\sby\sstep:?\s)?\d+[.)]\s(?:count|identify|describe|list|look|observe|note|determine)\b
     | no\s(?:other\s|visible\s|additional\s)*{_ABSENT}\b.*\b(?:visible|present|seen|discernible)\b
-    | (?:the|this)\s{_IMAGE}\s(?:does\snot|doesn't|has\sno|contains\sno)\s
+    | (?:the|this)\s{_IMAGE}\s(?:does\snot|doesn't|is\sfree\sof)\s
+    | (?:the|this)\s{_IMAGE}\s(?:has|contains|shows|features|includes|displays|depicts)\sno\s
+        (?!.*\b(?:but|only)\b)
+    | (?:the|this)\s{_IMAGE}\s(?:(?:quality|resolution)\sis\b|is\s(?:of\s)?(?:an?\s)?(?:very\s)?
+        (?:high|good|low|poor|excellent|great)[\s-](?:quality|resolution|definition)\b)
     | (?:the|this)\s(?:overall\s)?(?:visual\s|artistic\s)?(?:style|quality|resolution|format|genre)
         \sof\sthe\s{_IMAGE}\b
     | the\sstyle\s(?:is|appears)\b
     | (?:the|this)\s{_IMAGE}\sis\s(?:an?\s)?(?:\S+\s){{0,6}}{_IMAGE},?
         \swith\s(?:no|a\s(?:clear\s)?focus\son)\b
     | (?:the|this)\s{_IMAGE}\s(?:is\sa\s)?(?:standard|real-life|realistic|straightforward|typical)\b
-    | (?:overall|in\ssummary|in\sconclusion|to\ssum\sup|in\sessence)\s?,\s
     | the\soverall\s{_OVERALL}\b
     | the\s(?:general\s)?(?:atmosphere|mood|ambiance|ambience|vibe)\s
-        (?:of|in|is|appears|seems|suggests|conveys|created)\b
+        (?:of|in|is|appears|seems|feels|suggests|conveys|created)\b
     | the\s(?:composition|framing|perspective)\sof\sthe\s{_IMAGE}\b
     | the\s(?:relative\spositions?|positioning|arrangement|placement|juxtaposition)\sof\b.*
         \b(?:suggest|indicat|creat|convey|impl|add)
@@ -44,26 +47,31 @@ META = re.compile(
         (?:small|blurry|clearly\s|fully\s|entirely\s)*(?:legible|readable|visible|clear)\b
     | it\s(?:is|'s)\s(?:not\s(?:possible|clear)|unclear|impossible|difficult|hard)\b
     | (?:i\s(?:cannot|can't|can\snot|am)|i'm|as\san\sai|sorry)\b
-    | (?:this|the)\s(?:description|caption)\s(?:is|was|provides)\b
+    | (?:note:\s)?(?:this|the)\s(?:description|caption)\s(?:is|was|provides)\b
     | (?:the|this)\s{_IMAGE}\s(?:conveys|evokes|exudes|creates|gives|suggests)\b
-    | (?:the|this)\s{_IMAGE}\s(?:captures|depicts|shows|portrays|presents)
-        \s(?:the\s(?:essence|beauty|mood|atmosphere)|a\ssense)\b
+    | (?:the|this)\s{_IMAGE}\s(?:captures|depicts|shows|portrays|presents)\sa\ssense\b
+    | (?:sure|certainly|of\scourse|absolutely|description|caption)[!.]$
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
 # At the beginning of a caption this introduces what is to be seen; later it sums up.
 _SUMMARY = re.compile(
-    rf"""(?:the|this)\s{_IMAGE}\s(?:
-      (?:also\s)?captures\s(?:an?|the)\s(?:[\w-]+,?\s){{0,4}}(?:moment|scene|instant|interaction)\b
+    rf"""(?:overall|in\ssummary|in\sconclusion|to\ssum\sup|in\sessence)\s?,\s
+    | (?:the|this)\s{_IMAGE}\s(?:
+      (?:(?:also|beautifully|vividly)\s)?captures\s(?:an?|the)\s(?:[\w-]+,?\s){{0,4}}(?:moment|scene|instant|interaction)\b
+    | (?:(?:also|beautifully|vividly)\s)?(?:captures|depicts|shows|portrays|presents)
+        \sthe\s(?:essence|beauty|thrill|charm|spirit|mood|atmosphere)\b
     | is\san?\s(?:\S+\s)?(?:photo|photograph|picture)(?:[,.]|\s(?:that|and|taken|capturing|showing)\b)
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
 _MOOD = r"(?:senses?|feelings?|atmospheres?|moods?|impression|ambian?ce|ambience|charm|vibe)"
-# Ends of sentences that say the same in a clause; only where no other clause follows.
+# Clauses that say the same, with a list of moods ("calm, peace, and joy"); what else follows stays.
 _MOOD_CLAUSE = re.compile(
     rf",\s(?:(?:and|which|all)\s)?(?:creat|convey|evok|add|giv|contribut|lend|enhanc|provid|set|exud)\w*\s"
-    rf"(?:[\w'-]+\s){{0,6}}{_MOOD}\b[^.;!?\ue000]*(?=[.!?]|$)",
+    rf"(?:[\w'-]+\s){{0,6}}{_MOOD}\b(?:(?!\s(?:as(?!\s(?:well|if|though)\b)|while)\s)[^,.;!?\ue000])*"
+    rf"(?:,\s(?:(?:and|or)\s)?(?:[\w-]+\s)?[\w-]+(?=[,.!?]|$)){{0,4}}"
+    r"(?:,(?=\s(?!(?:and|or|but|while|with|as|which|who|\w+ing)\b))|(?=[,.!?]|\s(?:as|while)\s|$))",
     re.IGNORECASE,
 )
 _UNSEEN_CLAUSE = re.compile(

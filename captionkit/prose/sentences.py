@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 
-_ABBREVIATIONS = {
-    *("mr", "mrs", "ms", "dr", "prof", "st", "sr", "jr", "rev", "hon", "gen", "col", "sgt", "capt", "lt"),
-    *("vs", "etc", "approx", "vol", "fig", "inc", "ltd", "co", "corp", "dept", "e.g", "i.e"),
+_TITLES = {
+    *("mr", "mrs", "ms", "dr", "prof", "st", "mt", "ft", "rev", "hon", "gen", "col", "sgt", "capt", "lt"),
+    *("vs", "approx", "ca", "vol", "fig", "e.g", "i.e"),
 }
+"""A sentence never ends behind these."""
+_ENDINGS = {"etc", "inc", "ltd", "co", "corp", "dept", "jr", "sr", "ave", "blvd"}
+"""A sentence may end behind these, and behind `U.S.` and `p.m.`: what follows tells."""
+_DOTTED = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
+# Words that begin a sentence far more often than they go on with a name.
+_OPENER = re.compile(
+    r"\s+(?:The|An?|This|That|These|Those|There|It|He|She|They|We|You|I|His|Her|Its|Their|One|Two|Some|In|On|At|To"
+    r"|From|Behind|Beside|Below|Above|Near|Next|Under|Over|With|While|Both|Another|Overall|Possibly|Perhaps|No)\b(?!\.)"
+)
 # An end mark, closing quotes or brackets behind it, then space. What follows may open with a quote.
 _END = re.compile(r"""[.!?]+["'”\u2019)\]]*\s+(?=["'“\u2018(\[]*[^\sa-z])|\n+""")
 
@@ -15,11 +24,14 @@ _END = re.compile(r"""[.!?]+["'”\u2019)\]]*\s+(?=["'“\u2018(\[]*[^\sa-z])|\n
 def split_sentences(text: str) -> list[str]:
     """The sentences of a text, each with its end mark, without the space between them.
 
-    An abbreviation (`Dr.`, `e.g.`), a single capital letter (`J. Smith`), a number that opens a list (`1. A
-    man`) and a mark before a small letter do not end a sentence; a line break does.
+    An abbreviation (`Dr.`, `U.S.`, `No. 7`), a single capital letter (`J. Smith`), a number that opens a list
+    (`1. A man`) and a mark before a small letter do not end a sentence; a line break does. After `etc.` and
+    `U.S.` a sentence ends where a word follows that opens one.
 
     >>> split_sentences("Dr. Who waits. 'Stop!' says the sign. It is 3.5 m tall")
     ['Dr. Who waits.', "'Stop!' says the sign.", 'It is 3.5 m tall']
+    >>> split_sentences("A U.S. Army truck is in the U.S. The sky is grey.")
+    ['A U.S. Army truck is in the U.S.', 'The sky is grey.']
     """
     sentences = []
     start = 0
@@ -44,4 +56,9 @@ def _goes_on(text: str, start: int, dot: int) -> bool:
     if bare.isdigit():
         # `1. A man` and `in order: 1. A man`, but not `there are 3. The next`.
         return text[start : dot - len(word)].rstrip()[-1:] in ("", ":")
-    return (len(bare) == 1 and bare.isupper() and bare != "I") or bare.lower() in _ABBREVIATIONS
+    if bare.lower() == "no":
+        return text[dot + 1 : dot + 3].strip()[:1].isdigit()
+    dotted = _DOTTED.fullmatch(bare) is not None and bare.lower() not in _TITLES
+    if dotted or bare.lower() in _ENDINGS:
+        return _OPENER.match(text, dot + 1) is None
+    return (len(bare) == 1 and bare.isupper() and bare != "I") or bare.lower() in _TITLES

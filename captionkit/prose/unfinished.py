@@ -7,8 +7,12 @@ import re
 _FINISHED = re.compile(r"[.!?…][\"'”\u2019)\]\ue001*]*$|[\"”\ue001]$")
 _DANGLING = re.compile(
     r"(?:[,;:(-]|\b(?:a|an|the|and|or|but|of|in|on|at|to|with|for|from|by|as|is|are|was|were|which|that|while|their|his"
-    r"|her|its|this|there|there's|into|near|behind|between))$",
+    r"|her|its|this|there|there's|into|near|behind|between|has|have|who|whose|such|wearing))$",
     re.IGNORECASE,
+)
+# Words no text ends with: not `a place to sit on` or `the hat is his`.
+_OPEN_END = re.compile(
+    r"(?:[\s,;:(-]|\b(?:a|an|the|and|or|but|of|with|from|which|while|their|its|into|whose))+$", re.IGNORECASE
 )
 _LIST = 7  # Commas. What stands before the last one of a long list is whole.
 _LONG = (
@@ -21,12 +25,14 @@ def drop_unfinished(sentences: list[str]) -> list[str]:
 
     Without an end mark it counts as cut off when it breaks off in the middle ("and the", an open quotation)
     or when the whole text is long. Where it is the only sentence, or a list of many items, it is cut back to
-    its last comma instead.
+    its last comma instead; without a comma, to its last whole word.
 
     >>> drop_unfinished(["A leaf lies on a table.", "At the bottom, there is a"])
     ['A leaf lies on a table.']
     >>> drop_unfinished(["A dog runs.", "It is happy"])
     ['A dog runs.', 'It is happy']
+    >>> drop_unfinished(["A man wears a red shirt and the"])
+    ['A man wears a red shirt.']
     """
     if not sentences or _FINISHED.search(sentences[-1]):
         return sentences
@@ -37,7 +43,14 @@ def drop_unfinished(sentences: list[str]) -> list[str]:
     head, comma, _ = last.rpartition(", ")
     if comma and head.strip() and (len(sentences) == 1 or last.count(", ") >= _LIST):
         return [*sentences[:-1], head + "."]
-    return sentences[:-1] or sentences
+    if len(sentences) > 1:
+        return sentences[:-1]
+    whole = _OPEN_END.sub("", last)
+    if whole == last or " " not in whole:
+        return sentences
+    while (dangling := _DANGLING.search(whole)) is not None and dangling.start() > 0:
+        whole = whole[: dangling.start()].rstrip()
+    return [whole + "."]
 
 
 def _open_quote(sentence: str) -> bool:

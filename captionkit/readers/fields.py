@@ -30,9 +30,13 @@ def parse_object(text: str, path: Path, line: int = 1) -> Fields:
     """
     where = f"{path}:{line}"
     try:
-        value: object = json.loads(text)
+        value: object = json.loads(text, object_pairs_hook=_once_each)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except _TwiceError as error:
+        raise DataError(
+            f"the key {str(error)!r} is there twice in one object", where=where, hint="keep one of the two"
+        ) from error
     except json.JSONDecodeError as error:
         raise DataError(
             f"is not valid JSON: {error.msg} at column {error.colno}",
@@ -50,6 +54,18 @@ def parse_object(text: str, path: Path, line: int = 1) -> Fields:
     if not isinstance(value, dict):
         raise DataError(f"must be a JSON object {{...}}, got {_shown(value)}", where=where)
     return value
+
+
+class _TwiceError(Exception):
+    """A key stands twice in one object; which value is meant cannot be known."""
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _TwiceError(next(key for key in keys if keys.count(key) > 1))
+    return fields
 
 
 def tags_in(fields: Fields, where: str) -> tuple[Tag, ...]:
@@ -144,9 +160,7 @@ def _tag_of_object(entry: Fields, category: str | None, where: str) -> Tag:
     _only(entry, keys, where)
     score = entry.get("score")
     if score is not None:
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-            raise DataError(f"must be a finite number, got {_shown(score)}", where=f"{where}.score")
-        score = float(score)
+        score = _finite(score, f"{where}.score")
     if category is None:
         category = _text_or_none(entry, "category", where)
     name = _text_or_none(entry, "name", where)
@@ -174,6 +188,15 @@ def _prose_list(value: object, where: str, source: str | None) -> Iterator[Prose
         if text is None:
             raise DataError(f"got {_shown(entry)}, allowed is {_CAPTIONS_FORMS}", where=place)
         yield Prose(text.strip()) if by is None else Prose(text.strip(), by)
+
+
+def _finite(value: object, where: str) -> float:
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # A whole number of more than 308 digits.
+        pass
+    raise DataError(f"must be a finite number, got {_shown(value)}", where=where)
 
 
 def _text_or_none(entry: Fields, key: str, where: str) -> str | None:

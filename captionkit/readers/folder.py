@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from captionkit.errors import CaptionkitError, DataError
@@ -12,6 +12,8 @@ from captionkit.readers.text import read_text, unreadable
 from captionkit.record import Prose, Record, Tag, parse_tags
 
 PICTURE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+FOREIGN_SUFFIXES = frozenset({".heic", ".heif", ".jfif", ".jp2", ".jxl", ".psd", ".svg", ".tga"})
+"""Pictures too, but of kinds that are not read: with sidecars beside them, they are reported."""
 SIDECAR_SUFFIXES = (".txt", ".caption", ".json")
 
 
@@ -31,7 +33,8 @@ def read_folder(
     Raises `DataError` at once when there is no such folder, and at the end when there was no picture in it.
     For a bad record, `on_error` is called and it is skipped; without `on_error` the error is raised. Bad
     are: a picture without tags and captions, an empty or misencoded sidecar, tags that stand in two
-    sidecars, two pictures with one id.
+    sidecars, two pictures with one id; and, so that nothing is lost without a word, `a.txt` beside `a.TXT`,
+    and sidecars of a picture of another kind, such as `a.heic`.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -50,6 +53,8 @@ def _records(folder: Path, on_error: Callable[[CaptionkitError], None] | None) -
     table: Path | None = None
     for place, names in _walk(folder, frozenset(), report):
         pictures, sidecars = _sorted_out(names)
+        for error in _never_read(place, names, pictures, sidecars):
+            report(error)
         table = table or next((place / name for name in names if name.endswith(".jsonl")), None)
         for stem, of_stem in pictures.items():
             num_pictures += len(of_stem)
@@ -99,8 +104,28 @@ def _sorted_out(names: list[str]) -> tuple[dict[str, list[str]], dict[str, dict[
         if suffix.lower() in PICTURE_SUFFIXES:
             pictures.setdefault(stem, []).append(name)
         elif suffix.lower() in SIDECAR_SUFFIXES:
-            sidecars.setdefault(stem, {})[suffix.lower()] = name
+            sidecars.setdefault(stem, {}).setdefault(suffix.lower(), name)
     return pictures, sidecars
+
+
+def _never_read(
+    place: Path, names: list[str], pictures: Container[str], sidecars: dict[str, dict[str, str]]
+) -> Iterator[DataError]:
+    """What would be lost without a word: a second sidecar of one kind, sidecars of a picture we cannot
+    read."""
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        kept = sidecars.get(stem, {}).get(suffix.lower(), name)
+        if kept != name:
+            yield DataError(
+                f"is a second sidecar beside {kept}", where=str(place / name), hint="keep one of the two"
+            )
+        if stem in sidecars and stem not in pictures and suffix.lower() in FOREIGN_SUFFIXES:
+            yield DataError(
+                f"has sidecars, but {suffix} is no kind of picture that is read",
+                where=str(place / name),
+                hint=f"convert it; pictures end in {', '.join(sorted(PICTURE_SUFFIXES))}",
+            )
 
 
 def _record(
@@ -171,6 +196,8 @@ def _untold(picture: Path, table: Path | None) -> DataError:
     """The error for a picture without sidecars; `table` is a JSON Lines file met on the way."""
     if table is not None:
         hint = f"{table} is there: give that instead of the folder"
+    elif near := next((f for s in SIDECAR_SUFFIXES if (f := Path(f"{picture}{s}")).is_file()), None):
+        hint = f"{near.name} is there: rename it to {picture.stem}{near.suffix}"
     else:
         stem = picture.stem
         hint = f"write {stem}.txt (tags), {stem}.caption (captions) or {stem}.json, or take the picture out"

@@ -28,8 +28,8 @@ def read_jsonl(
     Other keys are passed over, and so are empty lines. Nothing is remembered from line to line, so two
     lines with one id are not found here.
 
-    Raises `DataError` at once when there is no such file. For a bad line, `on_error` is called and the line
-    is skipped; without `on_error` the error is raised.
+    Raises `DataError` at once when there is no such file, and at the end when there was no line in it. For a
+    bad line, `on_error` is called and the line is skipped; without `on_error` the error is raised.
     """
     file = Path(path)
     if not file.is_file():
@@ -39,17 +39,22 @@ def read_jsonl(
 
 
 def _records(file: Path, on_error: Callable[[CaptionkitError], None] | None) -> Iterator[Record]:
+    empty = True
     for number, line, offset in _lines(file):
         try:
             text = decode(line, file, line=number, offset=offset)
+            empty = empty and not text.strip()
             record = _record(text.rstrip(), file, number) if text.strip() else None
         except CaptionkitError as error:
             if on_error is None:
                 raise
+            empty = False
             on_error(error)
             continue
         if record is not None:
             yield record
+    if empty:
+        raise DataError("holds no records", where=str(file), hint="write one JSON object per line")
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes, int]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from captionkit.errors import CaptionkitError, DataError
 from captionkit.readers.folder import read_folder
 from captionkit.readers.jsonl import read_jsonl
+from captionkit.readers.text import unreadable
 from captionkit.record import Record
 
 LINES_SUFFIXES = frozenset({".jsonl", ".ndjson"})
@@ -22,9 +23,15 @@ def read_records(
     Raises `DataError` at once when the path is neither; for what happens to bad records see those two.
     """
     place = Path(path)
+    if os.fspath(path) == "":  # What a shell makes of a variable that is not set; as a path it is `.`.
+        raise DataError("the path is empty", hint="give a folder of pictures or a .jsonl file")
+    try:
+        exists = place.exists()
+    except OSError as error:  # Such as a name that is too long for the system.
+        raise unreadable(place, error) from error
     if place.is_dir():
         return read_folder(place, on_error=on_error)
-    if not place.exists():
+    if not exists:
         raise DataError(
             "no such file or folder", where=str(place), hint=f"looked from the folder {str(Path.cwd())!r}"
         )

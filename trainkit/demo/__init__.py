@@ -1,4 +1,4 @@
-"""The embedded default: a small world of drawn scenes on which the whole recipe can be watched in minutes."""
+"""The embedded default: a small world of drawn scenes on which the whole recipe is watched in minutes."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ DEMO_BASE = "demo-base"
 
 
 def base_folder() -> Path:
-    """The small base model that ships with the package: SD 1.5's architecture, epsilon prediction, plain scenes."""
+    """The small base model in the package: SD 1.5's architecture, epsilon prediction, plain scenes."""
     return Path(__file__).parent / "base"

@@ -13,7 +13,16 @@ from trainkit.demo.words import implications, record_of
 
 NUM_SCENES = 1000
 
-NO_FLIP = ("sequence", "asymmetrical*", "before and after", "text on*", "written*", "* facing *", "* at left", "* at right")
+NO_FLIP = (
+    "sequence",
+    "asymmetrical*",
+    "before and after",
+    "text on*",
+    "written*",
+    "* facing *",
+    "* at left",
+    "* at right",
+)
 """The recipe's no-flip list as far as it meets this world, and what else is not its own mirror image here."""
 
 RECIPE = """# The caption recipe of this data set: the hyperfusion preset with three lists of its own.
@@ -131,7 +140,13 @@ def write_run(folder: Path, *, samples: int, seed: int) -> Path:
     prompts = "\n".join(f"    {json.dumps(prompt)}," for prompt in PREVIEW_PROMPTS)
     quarter = max(1, samples // 4)
     text = RUN.format(
-        seed=seed, samples=samples, checkpoint_every=quarter, preview_every=quarter, prompts=prompts, lr=6e-4, lr_text=2e-4
+        seed=seed,
+        samples=samples,
+        checkpoint_every=quarter,
+        preview_every=quarter,
+        prompts=prompts,
+        lr=6e-4,
+        lr_text=2e-4,
     )
     path = folder / "run.toml"
     path.write_text(text, encoding="utf-8")

@@ -39,11 +39,20 @@ def write_page(
     (out / "loss.svg").write_text(curve, encoding="utf-8")
     previews = sorted((run.out / "previews").glob("*.png"))
     cards = [
-        {"prompt": prompt, "asked": colour, "shown": name, "before": _png(b), "after": _png(a), "right": colour == name}
+        {
+            "prompt": prompt,
+            "asked": colour,
+            "shown": name,
+            "before": _png(b),
+            "after": _png(a),
+            "right": colour == name,
+        }
         for (prompt, colour), name, b, a in zip(asked, shown, before, after, strict=True)
     ]
     template = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     ).get_template("page.html")
     html = template.render(
         summary=summary,
@@ -71,19 +80,26 @@ def write_captions(path: Path, result: Result, *, most: int = 2000) -> None:
             for draw in result.plan[number].draws:
                 record = result.data.pictures[draw.picture].record
                 seen = result.pipeline.render(record, epoch=draw.epoch)
-                line = {"sample": draw.sample, "id": record.id, "epoch": draw.epoch, "text": seen.text, "flip": seen.flip}
+                line = {
+                    "sample": draw.sample,
+                    "id": record.id,
+                    "epoch": draw.epoch,
+                    "text": seen.text,
+                    "flip": seen.flip,
+                }
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def loss_curve(entries: list[dict[str, Any]]) -> str:
     """Loss and learning rates over samples seen, as an SVG that takes the page's own text colour."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     x = [e["samples"] for e in entries]
     loss = [e["loss"] for e in entries]
     width = max(1, len(loss) // 40)
-    smooth = [sum(loss[max(0, i - width) : i + 1]) / len(loss[max(0, i - width) : i + 1]) for i in range(len(loss))]
+    smooth = [
+        sum(loss[max(0, i - width) : i + 1]) / len(loss[max(0, i - width) : i + 1]) for i in range(len(loss))
+    ]
     figure = Figure(figsize=(8.4, 3.0), layout="constrained")
     axes = figure.subplots()
     axes.plot(x, loss, color="#8aa4c8", alpha=0.35, linewidth=0.8)
@@ -91,7 +107,14 @@ def loss_curve(entries: list[dict[str, Any]]) -> str:
     axes.set_xlabel("samples seen")
     axes.set_ylabel("loss")
     rates = axes.twinx()
-    rates.plot(x, [e["lr_unet"] for e in entries], color="#c97b2a", linewidth=1.2, linestyle="--", label="learning rate, UNet")
+    rates.plot(
+        x,
+        [e["lr_unet"] for e in entries],
+        color="#c97b2a",
+        linewidth=1.2,
+        linestyle="--",
+        label="learning rate, UNet",
+    )
     rates.set_ylabel("learning rate")
     rates.set_ylim(bottom=0)
     handles = [*axes.get_legend_handles_labels()[0], *rates.get_legend_handles_labels()[0]]
@@ -101,10 +124,14 @@ def loss_curve(entries: list[dict[str, Any]]) -> str:
     figure.patch.set_alpha(0)
     axes.patch.set_alpha(0)
     buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer)
+    figure.savefig(buffer, format="svg")
     svg = buffer.getvalue()
     # Matplotlib's black text becomes the page's own colour, so that the plot can be read on dark ground.
-    return svg[svg.index("<svg") :].replace("#000000", "currentColor").replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+    return (
+        svg[svg.index("<svg") :]
+        .replace("#000000", "currentColor")
+        .replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+    )
 
 
 def _interesting(result: Result) -> list[Any]:
@@ -112,7 +139,11 @@ def _interesting(result: Result) -> list[Any]:
     wanted = ("text", "asymmetrical", "sequence", "2_shapes", "big_", "1_shape")
     chosen: list[Any] = []
     for word in wanted:
-        fitting = [p for p in result.data.pictures if any(t.name.startswith(word) for t in p.record.tags) and p not in chosen]
+        fitting = [
+            p
+            for p in result.data.pictures
+            if any(t.name.startswith(word) for t in p.record.tags) and p not in chosen
+        ]
         fitting.sort(key=lambda p: not p.record.prose)
         chosen += fitting[:1]
     return chosen[:_SHOWN_RECORDS]
@@ -125,7 +156,15 @@ def _explained(pipeline: CaptionPipeline, record: Record, path: Path) -> dict[st
         seen = pipeline.explain(record, epoch=epoch)
         final = seen.trace[-1].after
         kept = {tag.name for tag in final.tags} if "tag" in seen.source or "both" in seen.source else set()
-        draws.append({"text": seen.text, "source": seen.source, "flip": seen.flip, "kept": kept, "why": seen.trace[-1].reason})
+        draws.append(
+            {
+                "text": seen.text,
+                "source": seen.source,
+                "flip": seen.flip,
+                "kept": kept,
+                "why": seen.trace[-1].reason,
+            }
+        )
     return {
         "id": record.id,
         "picture": _png(Image.open(path)),
@@ -144,7 +183,11 @@ def _flips(result: Result) -> dict[str, Any]:
             veto = result.pipeline.flip.veto(picture.record) or "?"
             reasons[veto] = reasons.get(veto, 0) + 1
     top = sorted(reasons.items(), key=lambda item: -item[1])[:8]
-    return {"allowed": sum(p.may_flip for p in result.data.pictures), "of": len(result.data.pictures), "reasons": top}
+    return {
+        "allowed": sum(p.may_flip for p in result.data.pictures),
+        "of": len(result.data.pictures),
+        "reasons": top,
+    }
 
 
 def _png(image: Image.Image) -> str:

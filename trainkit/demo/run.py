@@ -1,4 +1,4 @@
-"""``trainkit demo``: draw a data set, fine-tune the small base model on it with the whole recipe, judge it, show it."""
+"""``trainkit demo``: draw a data set, fine-tune the small base model on it, judge the result, show it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def run_demo(out: Path, *, samples: int | None = None, seed: int = 0) -> Path:
     """
     start = time.monotonic()
     if not (base_folder() / "model_index.json").is_file():
-        raise TrainkitError(f"the demo's base model is not in {base_folder()}; install the package with its data files")
+        raise TrainkitError(
+            f"the demo's base model is not in {base_folder()}; install the package with its data files"
+        )
     out.mkdir(parents=True, exist_ok=True)
     print(f"1/4 drawing the data set into {out / 'scenes'}", flush=True)
     scenes = write_scenes(out / "scenes", seed=seed)
@@ -69,7 +71,7 @@ def run_demo(out: Path, *, samples: int | None = None, seed: int = 0) -> Path:
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(
         f"the asked colour is in {summary['asked_colour_share']:.0%} of the samples "
-        f"(chance {summary['chance']:.0%}, before the fine-tune {summary['before']['asked_colour_share']:.0%}); "
+        f"(chance {summary['chance']:.0%}, before {summary['before']['asked_colour_share']:.0%}); "
         f"{summary['seconds']:.0f} s, {summary['peak_memory_mb']:.0f} MB",
         flush=True,
     )
@@ -95,13 +97,21 @@ def judge(folder: Path, run: RunConfig, *, clip_skip: int) -> Judged:
         asked_share=sum(hits) / len(hits),
         chance=sum(by_chance) / len(by_chance),
         luminance={
-            ground: _mean([luminance(p) for (prompt, _), p in zip(asked, pictures, strict=True) if f"{ground} back" in prompt])
+            ground: _mean(
+                [
+                    luminance(p)
+                    for (prompt, _), p in zip(asked, pictures, strict=True)
+                    if f"{ground} back" in prompt
+                ]
+            )
             for ground in ("black", "white")
         },
     )
 
 
-def _summary(after: Judged, before: Judged, scenes: list[Scene], samples_seen: int, seconds: float) -> dict[str, Any]:
+def _summary(
+    after: Judged, before: Judged, scenes: list[Scene], samples_seen: int, seconds: float
+) -> dict[str, Any]:
     """Everything that is claimed, as measured in this run."""
     single = [s for s in scenes if s.layout == "single"]
     right = [shown_colour(draw_scene(s)) == s.figures[0].colour for s in single]

@@ -1,7 +1,7 @@
 """Small drawn scenes whose content is known exactly.
 
-A scene is a ground of one colour and one or two figures on it. Everything about it is known, so its tags are true,
-and a pixel rule can tell later whether a sample shows what its prompt asked for (judge.py).
+A scene is a ground of one colour and one or two figures on it. Everything about it is known, so its tags are
+true, and a pixel rule can tell later whether a sample shows what its prompt asked for (judge.py).
 Pictures are 8-bit sRGB, drawn at four times their size and reduced, so that edges are smooth.
 """
 
@@ -25,7 +25,7 @@ FIGURE_COLOURS: dict[str, RGB] = {
     "purple": (134, 44, 186),
     "pink": (250, 136, 192),
 }
-"""The colours a figure can have; eight, far enough apart in CIELAB (at least 26 Delta E 76) for the pixel rule."""
+"""The eight colours a figure can have, at least 26 apart in CIELAB (Delta E 76), for the pixel rule."""
 
 GROUND_COLOURS: dict[str, RGB] = {
     "gray": (128, 128, 128),
@@ -84,12 +84,14 @@ class Scene:
 
 def plain_scene(rng: random.Random, *, width: int = 96, height: int = 96) -> Scene:
     """One figure near the middle of a mild ground: what the demo's base model was pre-trained on."""
-    figure = Figure(rng.choice(PLAIN_KINDS), rng.choice(list(FIGURE_COLOURS)), size=rng.choice(["medium", "big"]))
+    figure = Figure(
+        rng.choice(PLAIN_KINDS), rng.choice(list(FIGURE_COLOURS)), size=rng.choice(["medium", "big"])
+    )
     return Scene(width, height, rng.choice(PLAIN_GROUNDS), (figure,))
 
 
 def full_scene(rng: random.Random) -> Scene:
-    """Any scene of the demo's data set: more kinds, sizes, places, pure grounds, pairs, sequences and words."""
+    """Any scene of the data set: more kinds, sizes, places, pure grounds, pairs, sequences and words."""
     width, height = rng.choice(PICTURE_SIZES)
     ground = rng.choice(list(GROUND_COLOURS))
     layout = rng.choices(["single", "pair", "sequence"], [0.8, 0.14, 0.06])[0]
@@ -103,14 +105,20 @@ def full_scene(rng: random.Random) -> Scene:
         pair = tuple(_figure(rng, c, "medium", p) for c, p in zip(colours, ("left", "right"), strict=True))
         return Scene(width, height, ground, pair, layout)
     kind = rng.choice(PLAIN_KINDS)
-    row = tuple(Figure(kind, colours[0], size, p) for size, p in zip(SIZES, ("left", "center", "right"), strict=True))
+    row = tuple(
+        Figure(kind, colours[0], size, p) for size, p in zip(SIZES, ("left", "center", "right"), strict=True)
+    )
     return Scene(width, height, ground, row, layout)
 
 
 def _figure(rng: random.Random, colour: str, size: str, place: str) -> Figure:
     kind = rng.choice(KINDS)
     facing = rng.choice(["left", "right"]) if kind in ("arrow", "crescent") else None
-    word = rng.choice(WORDS) if kind in ("circle", "square") and size != "small" and rng.random() < 0.25 else None
+    word = (
+        rng.choice(WORDS)
+        if kind in ("circle", "square") and size != "small" and rng.random() < 0.25
+        else None
+    )
     return Figure(kind, colour, size, place, facing, word)
 
 
@@ -123,12 +131,17 @@ def draw_scene(scene: Scene) -> Image.Image:
         radius = SIZES[figure.size] * min(scene.width, scene.height) * s
         if scene.layout == "sequence":
             radius *= 0.55
-        x, y = (share * side * s for share, side in zip(PLACES[figure.place], (scene.width, scene.height), strict=True))
+        x, y = (
+            share * side * s
+            for share, side in zip(PLACES[figure.place], (scene.width, scene.height), strict=True)
+        )
         _draw_figure(canvas, figure, x, y, radius, GROUND_COLOURS[scene.ground])
     return image.resize((scene.width, scene.height), Image.Resampling.BOX)
 
 
-def _draw_figure(canvas: ImageDraw.ImageDraw, figure: Figure, x: float, y: float, r: float, ground: RGB) -> None:
+def _draw_figure(
+    canvas: ImageDraw.ImageDraw, figure: Figure, x: float, y: float, r: float, ground: RGB
+) -> None:
     fill = FIGURE_COLOURS[figure.colour]
     box = (x - r, y - r, x + r, y + r)
     side = -1 if figure.facing == "left" else 1
@@ -163,9 +176,30 @@ def _outline(kind: str) -> list[tuple[float, float]]:
             return [(radii[k % 2] * math.cos(a), radii[k % 2] * math.sin(a)) for k, a in enumerate(angles)]
         case "cross":
             a, b = 0.32, 0.95
-            return [(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a)]
+            return [
+                (-a, -b),
+                (a, -b),
+                (a, -a),
+                (b, -a),
+                (b, a),
+                (a, a),
+                (a, b),
+                (-a, b),
+                (-a, a),
+                (-b, a),
+                (-b, -a),
+                (-a, -a),
+            ]
         case "arrow":
-            return [(1.0, 0.0), (0.2, -0.75), (0.2, -0.28), (-1.0, -0.28), (-1.0, 0.28), (0.2, 0.28), (0.2, 0.75)]
+            return [
+                (1.0, 0.0),
+                (0.2, -0.75),
+                (0.2, -0.28),
+                (-1.0, -0.28),
+                (-1.0, 0.28),
+                (0.2, 0.28),
+                (0.2, 0.75),
+            ]
         case "heart":
             angles = (2 * math.pi * k / 48 for k in range(48))
             return [((math.sin(a) ** 3), -_heart_height(a)) for a in angles]

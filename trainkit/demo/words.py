@@ -1,7 +1,7 @@
-"""What is true about a scene, in words: booru-style tags with categories, and a sentence in a vision-language model's manner.
+"""What is true about a scene, in words: booru-style tags, and sentences in a vision-language model's manner.
 
-The sentences carry, on purpose, the faults that such models are known for (measured on real outputs in docs/policies.md):
-lead-ins, hedges, meta talk, repetition loops, and last sentences that are cut off.
+The sentences carry, on purpose, the faults that such models are known for (measured on real outputs in
+docs/policies.md): lead-ins, hedges, meta talk, repetition loops, and last sentences that are cut off.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from trainkit.demo.scenes import KINDS, Figure, Scene
 ASYMMETRICAL_KINDS = ("arrow", "crescent")
 
 
-def record_of(scene: Scene, record_id: str, image: str, rng: random.Random, *, p_prose: float = 0.3) -> Record:
+def record_of(
+    scene: Scene, record_id: str, image: str, rng: random.Random, *, p_prose: float = 0.3
+) -> Record:
     """The record of a scene: always tags, and with probability ``p_prose`` one CogVLM-like sentence group."""
     prose = (Prose(text=faulty_sentences(scene, rng), source="cogvlm"),) if rng.random() < p_prose else ()
     return Record(id=record_id, tags=tags_of(scene), prose=prose, image=image)
@@ -54,14 +56,24 @@ def implications() -> tuple[tuple[str, str], ...]:
     """(tag, tag that it implies) for the whole little world: big circle -> circle -> shape, and so on."""
     edges = [(kind, "shape") for kind in KINDS]
     edges += [(f"{size}_{kind}", kind) for kind in KINDS for size in ("small", "big")]
-    edges += [(f"{ground}_background", "simple_background") for ground in ("gray", "brown", "beige", "black", "white")]
-    edges += [(f"{kind}_facing_{side}", "asymmetrical") for kind in ASYMMETRICAL_KINDS for side in ("left", "right")]
+    edges += [
+        (f"{ground}_background", "simple_background")
+        for ground in ("gray", "brown", "beige", "black", "white")
+    ]
+    edges += [
+        (f"{kind}_facing_{side}", "asymmetrical") for kind in ASYMMETRICAL_KINDS for side in ("left", "right")
+    ]
     edges += [(f"text_on_{kind}", "text") for kind in ("circle", "square")]
     edges += [("sequence", "3_shapes")]
     return tuple(edges)
 
 
-_LEAD_INS = ("The image showcases {}", "The image depicts {}", "This is an image of {}", "In this image, there is {}")
+_LEAD_INS = (
+    "The image showcases {}",
+    "The image depicts {}",
+    "This is an image of {}",
+    "In this image, there is {}",
+)
 _META = (
     "There are no visible watermarks in the image.",
     "The style of the image is a simple, flat illustration with no artistic effects applied.",
