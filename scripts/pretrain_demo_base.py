@@ -8,9 +8,9 @@ Usage:
 
 The result has Stable Diffusion 1.5's architecture at a fraction of its width: an AutoencoderKL with four
 levels and a factor of 8, a CLIP text encoder with CLIP's own tokenization of the words it knows, and a UNet
-with four levels. The UNet and the text encoder learn *epsilon* prediction on SD 1.5's original noise schedule,
-on plain scenes only (one figure near the middle of a gray, brown or beige ground). Everything else is left for the
-fine-tune to teach. On two busy cores the stages took 18 and 32 minutes.
+with four levels. The UNet and the text encoder learn *epsilon* prediction on SD 1.5's original noise
+schedule, on plain scenes only (one figure near the middle of a gray, brown or beige ground). Everything else
+is left for the fine-tune to teach. On two busy cores the stages took 18 and 32 minutes.
 
 Tensors: pictures are float32 NCHW in [-1, 1]; latents NCHW with unit variance after scaling.
 """

@@ -36,8 +36,8 @@ RUN = """# The demo's run. Try: trainkit check run.toml
 out = "run"
 seed = {seed}
 samples = {samples}
-batch = 16
-accumulate = 2
+batch = 32
+accumulate = 1
 checkpoint_every = {checkpoint_every}
 keep_checkpoints = 1
 
