@@ -164,5 +164,6 @@ def test_the_demo_as_a_user_runs_it(tmp_path: Path) -> None:
         "http://creativecommons", ""
     )
     assert len((out / "captions.jsonl").read_text().splitlines()) == 64
+    assert (out / "samples.png").stat().st_size > 10_000
     for name in ("model/model_index.json", "log.jsonl", "run.json", "previews"):
         assert (out / "run" / name).exists()

@@ -15,7 +15,9 @@ from captionkit import CaptionPipeline, Record
 from trainkit.config import RunConfig
 from trainkit.demo.dataset import judged_prompts
 from trainkit.demo.scenes import FIGURE_COLOURS, Scene
+from trainkit.grid import picture_grid
 from trainkit.log import read_log
+from trainkit.sample import save_picture
 from trainkit.train import Result
 
 _SHOWN_RECORDS = 6
@@ -35,6 +37,7 @@ def write_page(
     """Write ``out``/index.html and, beside it, the same facts as files; returns the page."""
     asked = judged_prompts()
     write_captions(out / "captions.jsonl", result)
+    save_picture(picture_grid(after, [prompt for prompt, _ in asked], columns=8), out / "samples.png")
     curve = loss_curve(read_log(run.out / "log.jsonl"))
     (out / "loss.svg").write_text(curve, encoding="utf-8")
     previews = sorted((run.out / "previews").glob("*.png"))
