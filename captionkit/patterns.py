@@ -98,7 +98,11 @@ def _prose_regex(pattern: str) -> str:
     words = [re.escape(part.strip()).replace(r"\ ", r"\s+") for part in re.split(r"\*+", body)]
     left = "" if pattern.startswith("**") else r"(?<!\w)"
     right = "" if pattern.endswith("**") else r"(?!\w)"
-    return left + r"\b[^.!?\n]*?\b".join(words) + right
+    # Each gap ends at the first place where the next word stands, for good (an atomic group): if the later
+    # words can be found at all, they can be found from there, and no text costs more than its length squared.
+    ends = [r"\b"] * (len(words) - 2) + [right]
+    gaps = [rf"(?>\b[^.!?\n]*?\b{word}{end})" for word, end in zip(words[1:], ends, strict=False)]
+    return left + words[0] + ("".join(gaps) or right)
 
 
 def _read_patterns(value: Any, info: ValidationInfo) -> Any:

@@ -89,3 +89,10 @@ def test_words_in_prose_forbid_mirroring_only_where_asked(text: str, may_flip: b
     record = Record("1", (Tag("solo"),), (Prose(text),))
     assert PROSE.may_flip(record) is may_flip
     assert FlipRule(no_flip=("text", "left")).may_flip(record)  # Patterns for tags do not read prose.
+
+
+def test_many_stars_on_a_long_sentence_end() -> None:
+    """Found by attack: each inner `*` multiplied the places to try, and such a pattern ran for over 100 s."""
+    text = "the a " * 1000
+    assert compile_patterns(("the*a*the*a*the*zebra",)).in_prose(text) is None
+    assert compile_patterns(("the*a*zebra",)).in_prose(text + "zebra") is not None
