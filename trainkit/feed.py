@@ -62,9 +62,8 @@ class Feed(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         """Micro-batch ``number``, this device's share."""
         micro = self.plan[number]
-        # All captions of the micro-batch are rendered on every device: the longest decides how many chunks
-        # all of
-        # them have, so that all devices run one shape, and several devices compute what one would.
+        # Every device renders all captions of the micro-batch: the longest decides how many chunks they all
+        # have, so that all devices run one shape, and several devices compute what one would.
         everyone = [self.pipeline.render(self.pictures[d.picture].record, epoch=d.epoch) for d in micro.draws]
         ids = self.tokens.chunks([r.text for r in everyone])[self.rank :: self.world]
         rendered = everyone[self.rank :: self.world]

@@ -74,10 +74,8 @@ class Reporter:
         if len(self.broken) > allowed:
             raise TrainkitError(
                 f"{len(self.broken)} pictures could not be read any more while training, more than "
-                "data.max_bad_share "
-                f"({self.run.data.max_bad_share:.1%}) allows; they are named in "
-                f"{self.run.out / 'skipped.jsonl'}. "
-                "Is the disk still there? Start the same command again to go on from the last checkpoint."
+                f"data.max_bad_share ({self.run.data.max_bad_share:.1%}) allows; they are named in "
+                f"{self.run.out / 'skipped.jsonl'}. Is the disk still there? Start the same command again to go on from the last checkpoint."
             )
 
     def close(self) -> None:
