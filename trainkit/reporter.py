@@ -75,7 +75,8 @@ class Reporter:
             raise TrainkitError(
                 f"{len(self.broken)} pictures could not be read any more while training, more than "
                 f"data.max_bad_share ({self.run.data.max_bad_share:.1%}) allows; they are named in "
-                f"{self.run.out / 'skipped.jsonl'}. Is the disk still there? Start the same command again to go on from the last checkpoint."
+                f"{self.run.out / 'skipped.jsonl'}. Is the disk still there? "
+                "Start the same command again to go on from the last checkpoint."
             )
 
     def close(self) -> None:
