@@ -43,8 +43,9 @@ class RunConfig(BaseModel):
     """Samples per device and micro-batch."""
     accumulate: int = Field(default=16, ge=1)
     """Micro-batches per optimizer step. An optimizer step sees batch x accumulate x devices samples."""
-    checkpoint_every: int = Field(default=0, ge=0)
-    """Samples seen between two checkpoints; 0 means only at the end."""
+    checkpoint_every: int = Field(default=25_600, ge=0)
+    """Samples seen between two checkpoints; 25,600 are 100 optimizer steps of the recipe. 0 means only at the
+    end: a killed run then starts over."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """How many of the newest checkpoints stay on the disk."""
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
