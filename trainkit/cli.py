@@ -62,9 +62,6 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    # Threads that wait by spinning slow each other down tenfold where others use the cores too (seen);
-    # threads that never spin halve the speed where nobody does. A short spin costs neither.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
