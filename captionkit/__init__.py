@@ -1,6 +1,7 @@
 """captionkit: from what is known about a picture to the text one training step sees.
 
-Composable policies, configured as data, reproducible to the byte, explainable draw by draw:
+Composable policies (`captionkit.policies`), configured as data, reproducible to the byte, explainable draw by
+draw:
 
 >>> from captionkit import Record, parse_tags, preset
 >>> pipeline = preset("hyperfusion", important=["solo"], implications={"red fox": ["fox"]})
@@ -9,68 +10,50 @@ Composable policies, configured as data, reproducible to the byte, explainable d
 '...'
 """
 
+from captionkit.correlations import Correlations
+from captionkit.curves import Curve, Rate
 from captionkit.draws import Draws
 from captionkit.errors import CaptionkitError, DataError, ImplicationsError, RecipeError
 from captionkit.flip import FlipRule
-from captionkit.implications import ImplicationGraph, read_implications
+from captionkit.implications import ImplicationGraph, ImplicationSource, read_implications
 from captionkit.load import dump_pipeline, dump_toml, load_pipeline, preset
 from captionkit.patterns import PatternList
 from captionkit.pipeline import CaptionPipeline
-from captionkit.policies import (
-    ChooseSource,
-    CleanCaptions,
-    DropImplied,
-    DropTags,
-    EmptyCaption,
-    ImportantFirst,
-    MarkImportant,
-    Maybe,
-    OneOf,
-    RenameTags,
-    Sequence,
-    ShuffleTags,
-    When,
-)
 from captionkit.policy import Claim, Policy, Probability, Rule
 from captionkit.readers import read_folder, read_jsonl, read_records
 from captionkit.record import Caption, Prose, Record, Rendered, Source, Step, Tag, parse_tags
 from captionkit.render import Renderer, estimate_tokens
+from captionkit.tokens import COMMA_BACKTRACK, WordMemory, chunked_length, split_chunks
 
 __all__ = [
+    "COMMA_BACKTRACK",
     "Caption",
     "CaptionPipeline",
     "CaptionkitError",
-    "ChooseSource",
     "Claim",
-    "CleanCaptions",
+    "Correlations",
+    "Curve",
     "DataError",
     "Draws",
-    "DropImplied",
-    "DropTags",
-    "EmptyCaption",
     "FlipRule",
     "ImplicationGraph",
+    "ImplicationSource",
     "ImplicationsError",
-    "ImportantFirst",
-    "MarkImportant",
-    "Maybe",
-    "OneOf",
     "PatternList",
     "Policy",
     "Probability",
     "Prose",
+    "Rate",
     "RecipeError",
     "Record",
-    "RenameTags",
     "Rendered",
     "Renderer",
     "Rule",
-    "Sequence",
-    "ShuffleTags",
     "Source",
     "Step",
     "Tag",
-    "When",
+    "WordMemory",
+    "chunked_length",
     "dump_pipeline",
     "dump_toml",
     "estimate_tokens",
@@ -81,4 +64,5 @@ __all__ = [
     "read_implications",
     "read_jsonl",
     "read_records",
+    "split_chunks",
 ]

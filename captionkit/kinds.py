@@ -6,9 +6,8 @@ Pydantic hands the validation context to nested models, so a field of type `AnyP
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
 from captionkit.errors import RecipeError
 from captionkit.policy import Policy
+from captionkit.problems import did_you_mean as did_you_mean
 
 ENTRY_POINT_GROUP = "captionkit.policies"
 """Installed distributions offer policies here: the entry point's name is the kind, its object the class."""
@@ -30,22 +30,19 @@ class RecipeContext:
     kinds: Mapping[str, type[Policy]] = field(default_factory=dict)
     base: Path = Path()
 
+    def get(self, kind: object) -> type[Policy] | None:
+        """The class of a kind, None when nobody offers it."""
+        if not isinstance(kind, str):
+            return None
+        return self.kinds.get(kind) or _installed(kind)
+
     def find(self, kind: object) -> type[Policy]:
         """The class of a kind: built in, given by the caller, or installed. `RecipeError` names the
         nearest."""
-        found = self.kinds.get(kind) if isinstance(kind, str) else None
-        if found is None and isinstance(kind, str):
-            found = _installed(kind)
+        found = self.get(kind)
         if found is None:
             raise RecipeError(f"unknown policy kind {kind!r}{did_you_mean(kind, self.kinds)}")
         return found
-
-
-def did_you_mean(value: object, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, or all of them."""
-    names = sorted(known)
-    near = get_close_matches(value, names, n=1) if isinstance(value, str) else []
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
 
 
 def resolve_path(path: str | Path, info: ValidationInfo) -> Path:
@@ -64,7 +61,9 @@ def _by_kind(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, Policy):
         return value
     if not isinstance(value, Mapping):
-        raise ValueError("a policy is a table with a `kind`")
+        raise ValueError(
+            f'a policy is a table with a `kind`, such as {{kind = "shuffle_tags"}}, got {value!r}'
+        )
     if not isinstance(info.context, RecipeContext):
         raise ValueError("a table is read by load_pipeline only; here, give a policy object")
     if "kind" not in value:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
+from captionkit.curves import Rate
 from captionkit.errors import RecipeError
 from captionkit.implications import Implications
 from captionkit.kinds import RecipeContext, did_you_mean
 from captionkit.patterns import PatternList
 from captionkit.pipeline import CaptionPipeline
-from captionkit.policies import BUILT_IN
-from captionkit.policy import Config, Policy, Probability, kind_of
+from captionkit.policy import Config, Policy, kind_of
 from captionkit.problems import recipe_error
 
 M = TypeVar("M", bound=Config)
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 """The presets are recipes like any other: read them, copy them, change them."""
@@ -38,8 +41,10 @@ class PresetRecipe(Config):
     """Which tags come first; instead of the preset's list."""
     no_flip: PatternList | None = None
     """Which tags forbid mirroring; instead of the preset's list."""
-    flip: Probability | None = None
+    flip: Rate | None = None
     """How often a picture that may be mirrored is."""
+    mirror: Literal["keep", "swap", "tags"] | None = None
+    """What is said about a picture when it is mirrored."""
     max_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
     """The token budget."""
 
@@ -66,6 +71,12 @@ def load_pipeline(
         data, base, where = _read(path), path.parent, str(path)
     context = RecipeContext(_all_kinds(kinds), base)
     if "preset" in data:
+        if isinstance(data.get("flip"), Mapping) and "points" not in data["flip"]:
+            raise RecipeError(
+                f"flip: beside a preset it is a number or a curve, got a table of {', '.join(data['flip'])}",
+                where=where,
+                hint="beside a preset stand `no_flip` and `mirror`; to change more, copy the preset's file",
+            )
         data = _from_preset(_validated(PresetRecipe, data, context, where), where)
     return _validated(CaptionPipeline, data, context, where)
 
@@ -120,6 +131,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _all_kinds(own: Iterable[type[Policy]]) -> dict[str, type[Policy]]:
+    # Loaded with the first recipe: who only renders or draws does not pay for thirty classes at import.
+    from captionkit.policies import BUILT_IN
+
     kinds = {kind_of(policy): policy for policy in BUILT_IN}
     for policy in own:
         kind = kind_of(policy)
@@ -133,11 +147,27 @@ def _all_kinds(own: Iterable[type[Policy]]) -> dict[str, type[Policy]]:
 
 def _validated(model: type[M], data: Mapping[str, Any], context: RecipeContext, where: str | None) -> M:
     try:
+        for place in _half_characters(data, ""):
+            raise RecipeError(f"{place}: holds half a surrogate pair, which is no character", where=where)
         return model.model_validate(data, context=context)
     except ValidationError as error:
-        raise recipe_error(error, model, data, context, where) from None
+        raise recipe_error(error, model, data, context.get, where) from None
     except RecursionError as error:
         raise RecipeError("steps are nested too deep to be read", where=where) from error
+
+
+def _half_characters(value: Any, place: str) -> Iterator[str]:
+    """Where a text stands that no file could hold: JSON can spell half of a surrogate pair."""
+    if isinstance(value, str):
+        if not value.isascii() and _SURROGATE.search(value):
+            yield place or "recipe"
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _half_characters(key, place)
+            yield from _half_characters(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _half_characters(item, f"{place}[{index}]")
 
 
 def _from_preset(chosen: PresetRecipe, where: str | None) -> dict[str, Any]:
@@ -155,6 +185,7 @@ def _from_preset(chosen: PresetRecipe, where: str | None) -> dict[str, Any]:
         "important": (steps["mark_important"], "patterns"),
         "no_flip": (data["flip"], "no_flip"),
         "flip": (data["flip"], "p"),
+        "mirror": (data["flip"], "mirror"),
         "max_tokens": (data["text"], "max_tokens"),
     }
     for setting, (table, key) in places.items():

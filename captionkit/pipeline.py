@@ -8,11 +8,10 @@ from pydantic import Field, PrivateAttr
 
 from captionkit.draws import Draws
 from captionkit.flip import FlipRule
-from captionkit.policies.combine import Steps, run
 from captionkit.policy import Config
 from captionkit.record import Caption, Record, Rendered, Step
 from captionkit.render import Counter, Renderer, estimate_tokens
-from captionkit.steps import difference
+from captionkit.steps import Steps, difference, run
 
 _FLIP = "#flip"  # No step can have this address: a name holds no `#`.
 
@@ -35,39 +34,55 @@ class CaptionPipeline(Config):
 
     _count_tokens: Counter | None = PrivateAttr(default=None)
 
-    def render(self, record: Record, *, epoch: int = 0, draw: int = 0) -> Rendered:
+    def render(
+        self, record: Record, *, epoch: int = 0, draw: int = 0, samples: int | None = None
+    ) -> Rendered:
         """The text of one training step, and whether its picture is mirrored.
 
-        `epoch` and `draw` (which repeat within the epoch) are any whole numbers.
+        `epoch` and `draw` (which repeat within the epoch) are any whole numbers. `samples`, how many samples
+        the run has seen, is asked for by curves and schedules over samples, and by nothing else.
         """
-        draws = Draws(self.seed, epoch, draw, record.id)
-        caption = self._fit(run(self.steps, Caption.of(record), draws))
+        draws = Draws(self.seed, epoch, draw, record.id, samples)
         may_flip = self.flip.may_flip(record)
         flip = may_flip and self.flip.flip(record, draws.child(_FLIP))
-        return Rendered(self.text.text(caption), may_flip, flip, caption.source.value)
+        seen = self.flip.mirrored(record) if flip else record
+        caption, text = self.write(run(self.steps, Caption.of(seen), draws))
+        return Rendered(text, may_flip, flip, caption.source.value)
 
-    def render_many(self, record: Record, k: int, *, epoch: int = 0) -> tuple[Rendered, ...]:
+    def render_many(
+        self, record: Record, k: int, *, epoch: int = 0, samples: int | None = None
+    ) -> tuple[Rendered, ...]:
         """The renderings of draws 0 to k - 1 of one epoch."""
-        return tuple(self.render(record, epoch=epoch, draw=draw) for draw in range(k))
+        return tuple(self.render(record, epoch=epoch, draw=draw, samples=samples) for draw in range(k))
 
-    def explain(self, record: Record, *, epoch: int = 0, draw: int = 0) -> Rendered:
+    def explain(
+        self, record: Record, *, epoch: int = 0, draw: int = 0, samples: int | None = None
+    ) -> Rendered:
         """The same as `render`, with the caption before and after every step, and the reason."""
-        draws = Draws(self.seed, epoch, draw, record.id).traced()
-        caption = run(self.steps, Caption.of(record), draws)
-        trace = list(draws.trace or ())
-        fitted = self._fit(caption)
+        draws = Draws(self.seed, epoch, draw, record.id, samples).traced()
+        flip_draws = draws.child(_FLIP)
+        may_flip = self.flip.may_flip(record)
+        flip = may_flip and self.flip.flip(record, flip_draws)
+        before = Caption.of(record)
+        whole = Caption.of(self.flip.mirrored(record)) if flip else before
+        why = self._why_flip(record, flip, flip_draws)
+        why += f"; {difference(before, whole)}" if whole != before else ""
+        trace = [Step(_FLIP, "flip", before, whole, why)]
+        caption = run(self.steps, whole, draws)
+        trace += draws.trace or ()
+        fitted, text = self.write(caption)
         if fitted is not caption:
             reason = f"over {self.text.max_tokens} tokens; {difference(caption, fitted)}"
             trace.append(Step("#text", "text", caption, fitted, reason))
-        may_flip = self.flip.may_flip(record)
-        flip_draws = draws.child(_FLIP)
-        flip = may_flip and self.flip.flip(record, flip_draws)
-        trace.append(Step(_FLIP, "flip", fitted, fitted, self._why_flip(record, flip, flip_draws)))
-        return Rendered(self.text.text(fitted), may_flip, flip, fitted.source.value, tuple(trace))
+        return Rendered(text, may_flip, flip, fitted.source.value, tuple(trace))
 
     def may_flip(self, record: Record) -> bool:
         """Whether any draw may mirror this picture, by the whole record, before any dropout."""
         return self.flip.may_flip(record)
+
+    def write(self, caption: Caption) -> tuple[Caption, str]:
+        """What of a caption fits into the token budget, and its text: the last thing that `render` does."""
+        return self.text.write(caption, self._count_tokens or estimate_tokens)
 
     def with_counter(self, count_tokens: Counter) -> CaptionPipeline:
         """The same pipeline with the caller's own token counter, which must not count begin and end marks.
@@ -83,12 +98,9 @@ class CaptionPipeline(Config):
         """The same pipeline with another seed."""
         return self.model_copy(update={"seed": seed})
 
-    def _fit(self, caption: Caption) -> Caption:
-        return self.text.fit(caption, self._count_tokens or estimate_tokens)
-
     def _why_flip(self, record: Record, flip: bool, draws: Draws) -> str:
         if (veto := self.flip.veto(record)) is not None:
             return f"may not be mirrored: {veto}"
-        if self.flip.p == 0.0:
+        if not self.flip.may_flip(record):
             return "never mirrored: p is 0"
-        return f"{'mirrored' if flip else 'not mirrored'}: {'; '.join(draws.notes)}"
+        return f"{'mirrored' if flip else 'not mirrored'}: {'; '.join(draws.notes or ())}"

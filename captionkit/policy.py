@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal, final
+from typing import Annotated, Any, Literal, final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from captionkit.draws import Draws
 from captionkit.errors import RecipeError
+from captionkit.problems import argument_error
 from captionkit.record import Caption
 
 Probability = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -20,7 +21,7 @@ Weight = Annotated[float, Field(strict=True, ge=0.0, le=1e9, allow_inf_nan=False
 Flag = Annotated[bool, Field(strict=True)]
 """true or false, and nothing that is taken for one of them, such as "no" or 1."""
 
-Claim = Literal["subset", "permutation", "idempotent", "spares important", "off at zero"]
+Claim = Literal["subset", "permutation", "idempotent", "spares important", "off at zero", "all at one"]
 """A law that a policy says it keeps; `captionkit.testing.check_policy` holds it to that.
 
 - subset: every tag and every caption in the result was in the input
@@ -28,13 +29,27 @@ Claim = Literal["subset", "permutation", "idempotent", "spares important", "off 
 - idempotent: a second time, with whatever draws, changes nothing more
 - spares important: no important tag leaves
 - off at zero: with its field `p`, `rate` or `rate_range` at 0 it changes nothing
+- all at one: with that field at 1, no tag stays that is not important
 """
 
 
 class Config(BaseModel):
     """What everything that can be written in a recipe shares: frozen, unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # Validators are built when first used, and the docstrings under the fields are read when somebody asks
+    # for the schema: either would cost every import tens of milliseconds.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def __init__(self, /, **data: Any) -> None:
+        """From keyword arguments. `RecipeError` with every fault at once, each with its path."""
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise argument_error(error, type(self), data) from None
+
+    # Pydantic's mark for an `__init__` that adds nothing to validation: the tables of a recipe are validated
+    # without it, so that inside one all faults are found and their paths stay whole.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
 class Policy(Config, ABC):
@@ -73,6 +88,8 @@ class Rule(Policy, ABC):
 
 def kind_of(policy: type[Policy]) -> str:
     """The kind a class stands for. `RecipeError` when it has none."""
+    if not (isinstance(policy, type) and issubclass(policy, Policy)):
+        raise RecipeError(f"must be a class of policies, got {policy!r}", hint="kinds = [MyPolicy]")
     kind = policy.model_fields["kind"].default
     if not isinstance(kind, str):
         raise RecipeError(

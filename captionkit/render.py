@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
+from captionkit.emoticons import is_emoticon
 from captionkit.policy import Config
 from captionkit.prose.sentences import split_sentences
 from captionkit.record import Caption, Prose, Source, Tag
@@ -16,12 +18,16 @@ from captionkit.record import Caption, Prose, Source, Tag
 CONTROL_LITERALS = ("<|startoftext|>", "<|endoftext|>")
 """Texts that CLIP's tokenizer reads as its begin and end marks wherever they stand."""
 
+KEEP_SEPARATOR = "|||"
+"""Marks the tags to keep in place in the files of several trainers; `keep_fixed` reads it."""
+
 Counter = Callable[[str], int]
 """How many tokens a text has, without the begin and end marks."""
 
 _ENDS = ".!?\"'”\u2019"  # A caption may end in a quoted sentence.
-_WORDLIKE = re.compile(r"[^\W_]{2}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ESCAPED = re.compile(r"\\([()])")
+_PARENTHESIS = re.compile(r"[()]")
 _PIECES = re.compile(r"[^\W\d_]+|\d|_|[^\w\s]+")
 
 
@@ -33,13 +39,16 @@ class Renderer(Config):
     part_separator: str = ", "
     """Stands between tags and caption; after a part that ends a sentence a space stands there instead."""
     underscores: Literal["space", "keep"] = "space"
-    """Whether `red_fox` is written `red fox`. An emoticon, where no two letters or digits meet (`^_^`), keeps
-    its."""
+    """Whether `red_fox` is written `red fox`. An emoticon (`^_^`) keeps its."""
+    parentheses: Literal["keep", "escape", "unescape"] = "keep"
+    r"""Whether `saber_(fate)` is written `saber \(fate\)`, as front ends want it that read parentheses as
+    emphasis, or the other way round. Captions are left alone."""
     max_tokens: Annotated[int, Field(strict=True, ge=1)] | None = None
     """The token budget, begin and end marks not counted; left out means no limit. Over it, whole sentences
     and whole tags leave from the end of the text on, important tags after all others; never half of one."""
-    strip_literals: tuple[Annotated[str, Field(min_length=1)], ...] = CONTROL_LITERALS
-    """Taken out of tags and captions, whatever their case: a tokenizer would read them as control tokens."""
+    strip_literals: tuple[Annotated[str, Field(min_length=1)], ...] = (*CONTROL_LITERALS, KEEP_SEPARATOR)
+    """Taken out of tags and captions, whatever their case: control tokens, and separators that no
+    `keep_fixed` took."""
 
     def text(self, caption: Caption) -> str:
         """The caption as one line of text."""
@@ -47,12 +56,27 @@ class Renderer(Config):
         return self._without_literals(caption) if self._has_literal(text) else text
 
     def _join(self, caption: Caption) -> str:
-        tags = self.tag_separator.join([name for tag in caption.tags if (name := self.spell(tag.name))])
+        spelled = _spelling(self.underscores, self.parentheses)
+        tags = self.tag_separator.join([name for tag in caption.tags if (name := spelled[tag.name])])
+        if not (caption.prose or caption.before or caption.after):
+            return tags
         prose = " ".join([text for piece in caption.prose if (text := _one_line(piece.text))])
         first, second = (prose, tags) if caption.source is Source.BOTH_CAPTION_FIRST else (tags, prose)
+        body = self._beside(first, second)
+        return self._around(body, caption) if caption.before or caption.after else body
+
+    def _beside(self, first: str, second: str) -> str:
+        """Two parts with what stands between them; a part that is empty takes no room."""
         if not (first and second):
             return first or second
         return first + (" " if first[-1] in _ENDS else self.part_separator) + second
+
+    def _around(self, body: str, caption: Caption) -> str:
+        """The body between the caption's own words; without a body, these alone and tidied."""
+        before, after = _CONTROL.sub(" ", caption.before), _CONTROL.sub(" ", caption.after)
+        if body:
+            return (before + body + after).strip()
+        return self._beside(before.strip(" ,;:"), after.strip(" ,;:"))
 
     def spell(self, name: str) -> str:
         """A tag's name as it is written.
@@ -60,15 +84,23 @@ class Renderer(Config):
         >>> [Renderer().spell(name) for name in ("red_fox", "^_^", "9_6")]
         ['red fox', '^_^', '9_6']
         """
-        name = name if name.isprintable() else _one_line(name)
-        if "_" in name and self.underscores == "space" and _WORDLIKE.search(name):
-            return name.replace("_", " ")
-        return name
+        return _spelling(self.underscores, self.parentheses)[name]
+
+    def write(self, caption: Caption, count: Counter) -> tuple[Caption, str]:
+        """What fits into the budget, and its text."""
+        text = self.text(caption)
+        # The estimate never counts more tokens than ASCII letters, so that short texts need no counting.
+        short = count is estimate_tokens and self.max_tokens is not None and len(text) <= self.max_tokens
+        if self.max_tokens is None or (short and text.isascii()) or count(text) <= self.max_tokens:
+            return caption, text
+        fitted = self._cut(caption, count, self.max_tokens)
+        return fitted, self.text(fitted)
 
     def fit(self, caption: Caption, count: Counter) -> Caption:
         """The caption with as many whole tags and sentences, from the end on, left out as the budget asks."""
-        if self.max_tokens is None or count(self.text(caption)) <= self.max_tokens:
-            return caption
+        return self.write(caption, count)[0]
+
+    def _cut(self, caption: Caption, count: Counter, max_tokens: int) -> Caption:
         units = _units(caption)
         leaving = [unit for unit in reversed(units) if not unit.important]
         leaving += [unit for unit in reversed(units) if unit.important]
@@ -76,14 +108,17 @@ class Renderer(Config):
         low, high = 1, len(leaving)
         while low < high:
             middle = (low + high) // 2
-            if count(self.text(_without(caption, leaving[:middle]))) <= self.max_tokens:
+            if count(self.text(_without(caption, leaving[:middle]))) <= max_tokens:
                 high = middle
             else:
                 low = middle + 1
         return _without(caption, leaving[:high])
 
     def _has_literal(self, text: str) -> bool:
-        return bool(self.strip_literals) and _literals(self.strip_literals).search(text) is not None
+        for mark in _marks(self.strip_literals):
+            if mark in text:
+                return _literals(self.strip_literals).search(text) is not None
+        return False
 
     def _strip(self, text: str) -> str:
         """The text without the literals; taking one out can put another together, so it goes on until none is
@@ -97,7 +132,7 @@ class Renderer(Config):
         whole."""
         names = [name for tag in caption.tags if (name := self._strip(tag.name))]
         texts = [text for piece in caption.prose if (text := self._strip(piece.text))]
-        bare = Caption(tuple(map(Tag, names)), tuple(map(Prose, texts)), caption.source)
+        bare = replace(caption, tags=tuple(map(Tag, names)), prose=tuple(map(Prose, texts)))
         return self._strip(self._join(bare))
 
 
@@ -136,7 +171,43 @@ def _without(caption: Caption, leaving: list[_Unit]) -> Caption:
         if kept:
             prose.append(Prose(" ".join(kept), piece.source))
     kept_tags = tuple(tag for index, tag in enumerate(caption.tags) if index not in tags)
-    return Caption(kept_tags, tuple(prose), caption.source, caption.important)
+    return replace(caption, tags=kept_tags, prose=tuple(prose))
+
+
+class _Spelling(dict[str, str]):
+    """How each tag is written; a tag that is not there yet is worked out, and remembered up to a bound."""
+
+    def __init__(self, underscores: str, parentheses: str) -> None:
+        super().__init__()
+        self._spaces = underscores == "space"
+        self._parentheses = parentheses
+
+    def __missing__(self, name: str) -> str:
+        if len(self) >= 1 << 17:
+            self.clear()
+        spelled = self[name] = self._spell(name)
+        return spelled
+
+    def _spell(self, name: str) -> str:
+        name = name if name.isprintable() else _one_line(name)
+        if self._spaces and "_" in name and not is_emoticon(name):
+            name = name.replace("_", " ").strip() or name  # A name may be nothing but `__`.
+        if self._parentheses == "keep":
+            return name
+        name = _ESCAPED.sub(r"\1", name)  # What is escaped already must not be escaped twice.
+        return _PARENTHESIS.sub(r"\\\g<0>", name) if self._parentheses == "escape" else name
+
+
+@lru_cache(maxsize=8)
+def _spelling(underscores: str, parentheses: str) -> _Spelling:
+    return _Spelling(underscores, parentheses)
+
+
+@lru_cache(maxsize=64)
+def _marks(literals: tuple[str, ...]) -> frozenset[str]:
+    """One character of each literal, without which it cannot be there: a mark, which has no other case. The
+    empty text, which is in every text, for a literal that has no mark."""
+    return frozenset(next((char for char in literal if not char.isalnum()), "") for literal in literals)
 
 
 @lru_cache(maxsize=64)
@@ -155,7 +226,21 @@ def estimate_tokens(text: str) -> int:
     >>> estimate_tokens("a red fox, 2 velociraptors")
     8
     """
-    total = 0
-    for piece in _PIECES.findall(text):
-        total += -(-len(piece) // 5) if piece.isascii() else len(piece.encode("utf-8", "surrogatepass"))
-    return total
+    return sum(map(_estimates.__getitem__, text.split(" ")))
+
+
+class _Estimates(dict[str, int]):
+    """The estimate of each word; no piece that is counted crosses a space, so a text's is the sum of its
+    words'."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= 1 << 17:
+            self.clear()
+        total = 0
+        for piece in _PIECES.findall(word):
+            total += -(-len(piece) // 5) if piece.isascii() else len(piece.encode("utf-8", "surrogatepass"))
+        self[word] = total
+        return total
+
+
+_estimates = _Estimates()

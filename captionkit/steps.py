@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections import Counter
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from captionkit.draws import Draws
+from captionkit.kinds import AnyPolicy
 from captionkit.policy import Policy
 from captionkit.record import Caption, Step
 
@@ -15,9 +18,16 @@ def take_step(policy: Policy, segment: str, caption: Caption, draws: Draws) -> C
     here."""
     inner = draws.child(segment)
     after = policy.apply(caption, inner)
-    if draws.trace is not None:
-        _trace(draws.trace, policy, inner, caption, after)
+    if inner.trace is not None:
+        _trace(inner.trace, policy, inner, caption, after)
     return after
+
+
+def run(steps: tuple[Policy, ...], caption: Caption, draws: Draws) -> Caption:
+    """The caption after all steps, each at its own address under `draws`."""
+    for segment, step in zip(segments(steps), steps, strict=True):
+        caption = take_step(step, segment, caption, draws)
+    return caption
 
 
 def segments(policies: tuple[Policy, ...]) -> tuple[str, ...]:
@@ -25,7 +35,26 @@ def segments(policies: tuple[Policy, ...]) -> tuple[str, ...]:
 
     Positions play no part, so that a step put in between leaves the others' draws alone.
     """
-    return _segments(tuple((policy.name, policy.kind) for policy in policies))
+    known = _known_segments.get(id(policies))
+    if known is None or known[0] is not policies:
+        if len(_known_segments) >= 1024:
+            _known_segments.clear()
+        known = _known_segments[id(policies)] = policies, _segments(policies)
+    return known[1]
+
+
+# By the identity of the tuple, which is kept beside the answer, so that no other can take its place:
+# comparing the policies themselves would cost more than the steps.
+_known_segments: dict[int, tuple[tuple[Policy, ...], tuple[str, ...]]] = {}
+
+
+def _segments(policies: tuple[Policy, ...]) -> tuple[str, ...]:
+    seen: Counter[str] = Counter()
+    segments: list[str] = []
+    for policy in policies:
+        segments.append(policy.name or f"{policy.kind}#{seen[policy.kind]}")
+        seen[policy.kind] += policy.name is None
+    return tuple(segments)
 
 
 def require_distinct_names(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
@@ -37,18 +66,8 @@ def require_distinct_names(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
     return policies
 
 
-@lru_cache(maxsize=1024)
-def _segments(labels: tuple[tuple[str | None, str], ...]) -> tuple[str, ...]:
-    def each() -> Iterator[str]:
-        seen: dict[str, int] = {}
-        for name, kind in labels:
-            if name is not None:
-                yield name
-            else:
-                yield f"{kind}#{seen.get(kind, 0)}"
-                seen[kind] = seen.get(kind, 0) + 1
-
-    return tuple(each())
+Steps = Annotated[tuple[AnyPolicy, ...], AfterValidator(require_distinct_names)]
+"""Policies in order; an explicit name may be there once."""
 
 
 def _trace(trace: list[Step], policy: Policy, draws: Draws, before: Caption, after: Caption) -> None:
@@ -58,7 +77,7 @@ def _trace(trace: list[Step], policy: Policy, draws: Draws, before: Caption, aft
     first = len(trace)
     while first > 0 and trace[first - 1].address.startswith(inside):
         first -= 1
-    reason = "; ".join(draws.notes)
+    reason = "; ".join(draws.notes or ())
     if first < len(trace) and not reason:
         return
     # A combinator's decision stands before its members' steps, and changes nothing by itself.
@@ -85,6 +104,8 @@ def difference(before: Caption, after: Caption) -> str:
         parts.append("tags in another order")
     if before.prose != after.prose:
         parts.append("captions changed" if after.prose else "captions left out")
+    if (before.before, before.after) != (after.before, after.after):
+        parts.append(f"around it: {after.before!r} and {after.after!r}")
     if before.source != after.source:
         parts.append(f"source: {after.source}")
     if marked := sorted(after.important - before.important):

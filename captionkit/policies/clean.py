@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property
 from typing import Literal
 
-from captionkit.policy import Claim, Flag, Rule
-from captionkit.prose.hedges import rewrite_hedges
-from captionkit.prose.lead_ins import cut_lead_in, cut_mentions
-from captionkit.prose.loops import cut_item_loops, cut_phrase_loops, without_repeats
-from captionkit.prose.markup import plain_line, without_bold
-from captionkit.prose.meta import cut_meta_clauses, is_meta
-from captionkit.prose.quotes import CLOSE, OPEN, hide_quotes, show_quotes
-from captionkit.prose.sentences import split_sentences
-from captionkit.prose.unfinished import drop_unfinished
-from captionkit.record import Caption, Prose
+from pydantic import model_validator
 
-_MOST_ROUNDS = 20  # Every round shortens the text; hardly any text needs a third.
+from captionkit.kinds import did_you_mean
+from captionkit.policy import Claim, Flag, Rule
+from captionkit.prose.cleaner import Change, Cleaner
+from captionkit.prose.rulebook import RuleList, library_rules
+from captionkit.prose.rules import CleaningRule
+from captionkit.record import Caption, Prose
 
 
 class CleanCaptions(Rule):
-    """Take lead-ins, doubts, repetitions and talk about the picture out of captions.
+    """Take lead-ins, doubts, repetitions and talk about the picture out of captions, by named rules.
 
     Written for CogVLM's manner ("The image showcases a man, possibly ..."); LLaVA's and others' is much the
-    same. Quotations stay to the letter, capitals are never taken away, a caption of which nothing is left
-    leaves. A second cleaning changes nothing.
+    same. Quotations stay to the letter; names, numbers and letters beyond ASCII leave only together with
+    their sentence or as a repetition; a caption of which nothing is left leaves. A second cleaning changes
+    nothing.
     """
 
     kind: Literal["clean_captions"] = "clean_captions"
     sources: tuple[str, ...] | None = None
     """Only captions of these sources, such as `["cogvlm"]`; left out means all."""
+    markup: Flag = True
+    """Take away Markdown; a caption comes out on one line in any case."""
     lead_ins: Flag = True
     """Cut "The image showcases", "In this image, we can see", "... in the image"."""
     hedges: Flag = True
@@ -40,6 +39,24 @@ class CleanCaptions(Rule):
     """Say repeated phrases, list items and sentences once."""
     unfinished: Flag = True
     """Drop a last sentence that was cut off."""
+    skip: tuple[str, ...] = ()
+    """Names of rules that shall not work, such as `["mood clause"]`."""
+    rules: RuleList = ()
+    """Rules of your own, after those of the library: the path of a TOML file, or a list of rules and
+    paths."""
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> CleanCaptions:
+        if not (self.skip or self.rules):
+            return self
+        names = [rule.name for rule in (*library_rules(), *self.rules)]
+        for name in self.skip:
+            if name not in names:
+                raise ValueError(f"skip names the unknown rule {name!r}{did_you_mean(name, names)}")
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ValueError(f"rules: the name {name!r} is taken by an earlier rule")
+        return self
 
     def rewrite(self, caption: Caption) -> Caption:
         """The caption with its prose cleaned."""
@@ -54,53 +71,36 @@ class CleanCaptions(Rule):
         >>> CleanCaptions().clean("The image shows a man who appears to be asleep. There is no text.")
         'A man who is asleep.'
         """
-        if OPEN in text or CLOSE in text:
-            return text  # It holds the very characters that stand for quotations here; no caption does.
-        for _ in range(_MOST_ROUNDS):
-            cleaned = self._once(text)
-            if cleaned == text:
-                break
-            text = cleaned
-        return text
+        return self._cleaner.clean(text)
+
+    def changes(self, text: str) -> list[Change]:
+        """What the rules do to a text, one after the other.
+
+        >>> [change.rule for change in CleanCaptions().changes("The image shows a man. There is no text.")]
+        ['the image shows', 'absent things']
+        """
+        told: list[Change] = []
+        self._cleaner.clean(text, told)
+        return told
+
+    def active_rules(self) -> tuple[CleaningRule, ...]:
+        """The rules that work, in their order."""
+        return tuple(
+            rule
+            for rule in (*library_rules(), *self.rules)
+            if getattr(self, rule.group) and rule.name not in self.skip
+        )
 
     def claims(self) -> frozenset[Claim]:
         """A second cleaning changes nothing; tags are not touched."""
         return frozenset({"idempotent", "spares important"})
+
+    @cached_property
+    def _cleaner(self) -> Cleaner:
+        return Cleaner(self.active_rules())
 
     def _clean(self, piece: Prose) -> Prose:
         if self.sources is not None and piece.source not in self.sources:
             return piece
         cleaned = self.clean(piece.text)
         return piece if cleaned == piece.text else Prose(cleaned, piece.source)
-
-    def _once(self, text: str) -> str:
-        """All rules once. Loops go first, so that a loop does not hide that the text was cut off."""
-        hidden, quotes = hide_quotes(without_bold(text))
-        hidden = plain_line(hidden)
-        if self.loops:
-            hidden = cut_phrase_loops(hidden)
-        sentences = split_sentences(hidden)
-        if self.loops:
-            sentences = [cut_item_loops(sentence) for sentence in without_repeats(sentences)]
-        if self.unfinished:
-            sentences = drop_unfinished(sentences)
-        mended: list[str] = []
-        for sentence in sentences:
-            kept = _mend(sentence, not mended, self.meta, self.hedges, self.lead_ins)
-            if kept:
-                mended.append(kept)
-        return show_quotes(" ".join(mended), quotes)
-
-
-@lru_cache(
-    maxsize=1 << 13
-)  # Models say the same sentences again and again; a second round meets them all again.
-def _mend(sentence: str, first: bool, meta: bool, hedges: bool, lead_ins: bool) -> str:
-    """One sentence by the rules that look at one sentence; empty when it goes."""
-    if meta:
-        if is_meta(sentence, first=first):
-            return ""
-        sentence = cut_meta_clauses(sentence)
-    if hedges:
-        sentence = rewrite_hedges(sentence)
-    return cut_mentions(cut_lead_in(sentence, first=first)) if lead_ins else sentence

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import model_validator
 
+from captionkit.curves import Amount, Rate, can_all_be_zero, value_at
 from captionkit.draws import Draws, pick
-from captionkit.policy import Claim, Policy, Probability, Weight
-from captionkit.record import Caption, Source
+from captionkit.policy import Claim, Policy
+from captionkit.record import Caption, Prose, Source
 
 
 class ChooseSource(Policy):
@@ -20,43 +23,64 @@ class ChooseSource(Policy):
     """
 
     kind: Literal["choose_source"] = "choose_source"
-    tags: Weight = 0.7
+    tags: Amount = 0.7
     """Weight of the tags alone."""
-    caption: Weight = 0.2
+    caption: Amount = 0.2
     """Weight of one caption alone."""
-    both: Weight = 0.1
+    both: Amount = 0.1
     """Weight of tags and one caption together."""
-    tags_first: Probability = 0.5
+    tags_first: Rate = 0.5
     """How often the tags come first where both are taken."""
+    prose_weights: dict[str, Amount] | None = None
+    """How often each source of captions is drawn, such as `{cogvlm = 2.0, human = 1.0}`, shared out anew over
+    those that the record has; a source not named has 1.0. One with 0 is drawn only where there is nothing
+    else. Left out, every caption counts the same, however many one source wrote."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> ChooseSource:
-        if self.tags + self.caption + self.both <= 0.0:
-            raise ValueError("all weights are 0; at least one of tags, caption and both must be above")
+        if can_all_be_zero((self.tags, self.caption, self.both)):
+            raise ValueError(
+                "all weights are 0, at least at some time; one of tags, caption and both must be above at any"
+            )
         return self
 
     def apply(self, caption: Caption, draws: Draws) -> Caption:
         """The caption with the tags, the captions or neither taken out."""
-        if not caption.prose:  # Tags alone, or nothing at all: there is no choice.
+        weights = self._weights(caption.prose, draws)
+        prose = caption.prose
+        if weights is not None and not any(weights):
+            # None of the captions is wanted: with tags the record counts as having none.
+            prose, weights = (() if caption.tags else prose), None
+        if not prose:  # Tags alone, or nothing at all: there is no choice.
             source = Source.TAGS if caption.tags else Source.EMPTY
-            return (
-                caption if caption.source is source else Caption(caption.tags, (), source, caption.important)
-            )
+            same = caption.source is source and not caption.prose
+            return caption if same else replace(caption, prose=(), source=source)
         # Always three numbers in the same places, so that no decision moves another.
         at_source, at_order, at_caption = draws.randoms(3)
-        chosen = (pick(caption.prose, at_caption),)
-        source = self._source(at_source, at_order) if caption.tags else Source.CAPTION
+        chosen = (pick(prose, at_caption, weights),)
+        source = self._source(at_source, at_order, draws) if caption.tags else Source.CAPTION
         if draws.trace is not None:
             draws.note(f"drew {at_source:.3f}: {source}" if caption.tags else "no tags, so the caption")
         if source is Source.TAGS:
-            return Caption(caption.tags, (), source, caption.important)
+            return replace(caption, prose=(), source=source)
         if source is Source.CAPTION:
-            return Caption((), chosen, source, caption.important)
-        return Caption(caption.tags, chosen, source, caption.important)
+            return replace(caption, tags=(), prose=chosen, source=source)
+        return replace(caption, prose=chosen, source=source)
 
-    def _source(self, at_source: float, at_order: float) -> Source:
-        both = Source.BOTH_TAGS_FIRST if at_order < self.tags_first else Source.BOTH_CAPTION_FIRST
-        return pick((Source.TAGS, Source.CAPTION, both), at_source, (self.tags, self.caption, self.both))
+    def _weights(self, prose: tuple[Prose, ...], draws: Draws) -> list[float] | None:
+        """The weight of each caption: what its source has, shared among the captions of that source."""
+        if self.prose_weights is None:
+            return None
+        num = Counter(piece.source for piece in prose)
+        return [
+            value_at(self.prose_weights.get(piece.source, 1.0), draws) / num[piece.source] for piece in prose
+        ]
+
+    def _source(self, at_source: float, at_order: float, draws: Draws) -> Source:
+        tags_first = at_order < value_at(self.tags_first, draws)
+        both = Source.BOTH_TAGS_FIRST if tags_first else Source.BOTH_CAPTION_FIRST
+        weights = [value_at(weight, draws) for weight in (self.tags, self.caption, self.both)]
+        return pick((Source.TAGS, Source.CAPTION, both), at_source, weights)
 
     def claims(self) -> frozenset[Claim]:
         """It takes away whole parts only. Not idempotent: both may become one the second time."""
@@ -71,13 +95,13 @@ class EmptyCaption(Policy):
     """
 
     kind: Literal["empty_caption"] = "empty_caption"
-    p: Probability = 0.1
+    p: Rate = 0.1
     """How often the caption is empty."""
 
     def apply(self, caption: Caption, draws: Draws) -> Caption:
         """The caption, or one with nothing in it."""
-        return Caption((), (), Source.EMPTY) if draws.chance(self.p) else caption
+        return caption.emptied() if draws.chance(value_at(self.p, draws)) else caption
 
     def claims(self) -> frozenset[Claim]:
         """It takes away everything or nothing."""
-        return frozenset({"subset", "off at zero"})
+        return frozenset({"subset", "off at zero", "all at one"})
