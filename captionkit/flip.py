@@ -1,10 +1,14 @@
-"""Whether a picture may be mirrored, and whether this draw mirrors it."""
+"""Whether a picture may be mirrored, whether this draw mirrors it, and what is then said about it."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+from captionkit.curves import Curve, Rate, value_at
 from captionkit.draws import Draws
+from captionkit.mirror import mirror_record, mirror_tags, only_sides, word_without_twin, writing_in
 from captionkit.patterns import PatternList, compile_patterns
-from captionkit.policy import Config, Probability
+from captionkit.policy import Config
 from captionkit.record import Record
 
 
@@ -13,33 +17,71 @@ class FlipRule(Config):
 
     The veto looks at the whole record, before any dropout: a picture with writing on it stays one when the
     tag that says so is left out.
+
+    >>> from captionkit import parse_tags
+    >>> rule = FlipRule(no_flip=("text on*",), mirror="swap")
+    >>> rule.veto(Record("1", parse_tags("fox, text_on_shirt")))
+    "tag 'text_on_shirt' forbids it"
+    >>> [tag.name for tag in rule.mirrored(Record("2", parse_tags("fox, left_arm_up"))).tags]
+    ['fox', 'right_arm_up']
     """
 
-    p: Probability = 0.5
+    p: Rate = 0.5
     """How often a picture that may be mirrored is; 0 never mirrors."""
     no_flip: PatternList = ()
     """A tag that matches one of these forbids it."""
     prose_patterns: PatternList = ()
     """Words in any caption that forbid it, such as `"text"` or `"on the left"`. None by default: captions by
     vision-language models say left or right in half of all cases (measured: 49 to 87 %)."""
+    mirror: Literal["keep", "swap", "tags"] = "keep"
+    """What is said about a picture when it is mirrored.
+
+    - keep: the same as else, so that "on the left" becomes wrong
+    - swap: left and right are exchanged in tags and captions
+    - tags: they are exchanged in the tags, and captions that speak of sides are left out
+
+    With the last two, a caption that quotes something forbids mirroring: the quotation is nearly always
+    writing in the picture.
+    """
 
     def veto(self, record: Record) -> str | None:
         """Why this picture may not be mirrored; None when it may."""
-        match = compile_patterns(self.no_flip).match
-        for tag in record.tags:
-            if match(tag.name):
-                return f"tag {tag.name!r} forbids it"
+        if self.no_flip and (hits := compile_patterns(self.no_flip).matching(record.tags)):
+            first = next(tag.name for tag in record.tags if tag.name in hits)
+            return f"tag {first!r} forbids it"
         if self.prose_patterns:
             patterns = compile_patterns(self.prose_patterns)
             for prose in record.prose:
                 if found := patterns.in_prose(prose.text):
                     return f"a caption says {found!r}"
-        return None
+        return None if self.mirror == "keep" else self._untrue(record)
 
     def may_flip(self, record: Record) -> bool:
-        """Whether any draw may mirror this picture."""
-        return self.p > 0.0 and self.veto(record) is None
+        """Whether any draw may mirror this picture, by the whole record, without drawing."""
+        return self._ever() and self.veto(record) is None
 
     def flip(self, record: Record, draws: Draws) -> bool:
         """Whether this draw mirrors a picture that may be mirrored."""
-        return draws.chance(self.p)
+        return draws.chance(value_at(self.p, draws))
+
+    def mirrored(self, record: Record) -> Record:
+        """What is said about the picture when it is mirrored; the steps then start from this record.
+
+        Its id is the same, and so are its draws.
+        """
+        if self.mirror == "keep":
+            return record
+        return mirror_record(record) if self.mirror == "swap" else mirror_tags(record)
+
+    def _ever(self) -> bool:
+        return max(height for _, height in self.p.points) > 0.0 if isinstance(self.p, Curve) else self.p > 0.0
+
+    def _untrue(self, record: Record) -> str | None:
+        """What no other wording could make true of the mirrored picture."""
+        if (quote := writing_in(record)) is not None:
+            return f"a caption quotes {quote}, which would be mirrored too"
+        if (word := word_without_twin(record, prose=self.mirror == "swap")) is not None:
+            return f"{word!r} cannot be turned around"
+        if self.mirror == "tags" and only_sides(record):
+            return "there are no tags, and every caption speaks of sides"
+        return None

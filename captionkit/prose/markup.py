@@ -12,23 +12,15 @@ _MARKED = re.compile(r"\s*(?:#{1,6}|[-*•])\s+|\s*(?=\d+[.)]\s)")
 _END_MARKS = (".", "!", "?", "…", ":", ";", ",", '."', '!"', '?"', ".'", ".”")
 
 
-def plain_line(text: str) -> str:
-    """The text without Markdown's emphasis, headings and bullets, on one line with single spaces.
+def without_emphasis(text: str) -> str:
+    """The text without Markdown's marks of emphasis and code.
 
-    A line that begins a new thought (a heading, a bullet, a number, a paragraph) is parted from the one
-    before by a full stop, or by a comma where it begins small; a line that was merely broken is joined.
-
-    >>> plain_line("## Scene\\n- a **red** fox\\n- snow")
-    'Scene, a red fox, snow'
-    >>> plain_line("A fox\\n\\nIt sleeps\\nin the snow.")
-    'A fox. It sleeps in the snow.'
+    >>> without_emphasis("A *red* fox on a `rock`, 2 * 3")
+    'A red fox on a rock, 2 * 3'
     """
-    text = without_bold(text)
-    if any(mark in text for mark in ("*", "__", "`")):
-        text = _EMPHASIS.sub(lambda found: found[1] or found[3], text)
-    if "\n" in text or text[:1] in ("#", "-", "*", "•"):
-        text = _joined(text.split("\n"))
-    return " ".join(text.split())
+    if not any(mark in text for mark in ("*", "__", "`")):
+        return text
+    return _EMPHASIS.sub(lambda found: found[1] or found[3], text)
 
 
 def without_bold(text: str) -> str:
@@ -38,6 +30,20 @@ def without_bold(text: str) -> str:
     'The sign says "SALE".'
     """
     return _BOLD.sub(r"\1", text) if "**" in text else text
+
+
+def joined_lines(text: str) -> str:
+    """The text on one line, without Markdown's headings and bullets.
+
+    A line that begins a new thought (a heading, a bullet, a number, a paragraph) is parted from the one
+    before by a full stop, or by a comma where it begins small; a line that was merely broken is joined.
+
+    >>> joined_lines("## Scene\\n- a red fox\\n- snow")
+    'Scene, a red fox, snow'
+    >>> joined_lines("A fox\\n\\nIt sleeps\\nin the snow.")
+    'A fox. It sleeps in the snow.'
+    """
+    return _joined(text.split("\n")) if "\n" in text or text[:1] in ("#", "-", "*", "•") else text
 
 
 def _joined(lines: list[str]) -> str:

