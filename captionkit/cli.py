@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
-from pathlib import Path
 from typing import Any, TextIO
 
+from captionkit.commands.arguments import (
+    at_place,
+    command,
+    load_recipe,
+    number,
+    print_json,
+    reads,
+    tell_skipped,
+    whole_number,
+)
+from captionkit.commands.bench import add_command as add_bench
+from captionkit.commands.correlations import add_commands as add_correlations
+from captionkit.commands.implications import add_commands as add_implications
+from captionkit.commands.percentiles import add_command as add_percentiles
 from captionkit.errors import CaptionkitError, DataError
-from captionkit.load import load_pipeline, preset
-from captionkit.pipeline import CaptionPipeline
 from captionkit.readers import read_records
 from captionkit.record import Record
 from captionkit.report import Skipped, explain_json, explain_text, preview_json, preview_text
@@ -92,113 +102,70 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     does = "the captions of the first records, several draws of each"
-    preview = _command(commands, "preview", _preview, does, _PREVIEW_EXAMPLES)
-    _reads(preview)
-    _number(preview, "-n", _count, 5, "N", "how many records")
-    _number(preview, "--draws", _count, 4, "K", "draws of each record")
+    preview = command(commands, "preview", _preview, does, _PREVIEW_EXAMPLES)
+    reads(preview)
+    at_place(preview)
+    number(preview, "-n", whole_number, 5, "N", "how many records")
+    number(preview, "--draws", whole_number, 4, "K", "draws of each record")
 
     does = "one caption step by step: before, after, and the reason"
-    explain = _command(commands, "explain", _explain, does, _EXPLAIN_EXAMPLES)
-    _reads(explain)
+    explain = command(commands, "explain", _explain, does, _EXPLAIN_EXAMPLES)
+    reads(explain)
+    at_place(explain)
     explain.add_argument("--id", required=True, help="the record's id, or its picture's path")
-    _number(explain, "--draw", int, 0, "D", "which repeat within the epoch")
+    number(explain, "--draw", int, 0, "D", "which repeat within the epoch")
 
     does = "the JSON schema of a recipe, for editors"
-    schema = _command(commands, "schema", _schema, does, _SCHEMA_EXAMPLES)
+    schema = command(commands, "schema", _schema, does, _SCHEMA_EXAMPLES)
     schema.add_argument("--json", action="store_true", help="changes nothing: a schema is JSON")
+    add_implications(commands)
+    add_correlations(commands)
+    add_percentiles(commands)
+    add_bench(commands)
     return parser
 
 
-def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], does: str, examples: str
-) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=does,
-        description=f"Show {does}.",
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.set_defaults(run=run)
-    return command
-
-
-def _reads(command: argparse.ArgumentParser) -> None:
-    """The arguments of a command that applies a recipe to data."""
-    command.add_argument(
-        "recipe",
-        metavar="RECIPE",
-        help="a recipe file (.toml, .json) or a preset's name, such as hyperfusion",
-    )
-    command.add_argument(
-        "data",
-        metavar="DATA",
-        help="a folder of pictures with .txt, .caption or .json files beside them, or a .jsonl file",
-    )
-    _number(command, "--epoch", int, 0, "E", "which epoch's draws")
-    command.add_argument("--json", action="store_true", help="print JSON instead of text")
-
-
-def _number(
-    command: argparse.ArgumentParser,
-    flag: str,
-    kind: Callable[[str], int],
-    default: int,
-    letter: str,
-    says: str,
-) -> None:
-    command.add_argument(
-        flag, type=kind, default=default, metavar=letter, help=f"{says} (default: {default})"
-    )
-
-
 def _preview(arguments: argparse.Namespace) -> None:
-    pipeline, skipped = _pipeline(arguments.recipe), Skipped()
+    pipeline, skipped = load_recipe(arguments.recipe), Skipped()
     records = read_records(arguments.data, on_error=skipped.add)
     screen = Screen.of(sys.stdout)
     values: list[dict[str, Any]] = []
     num_records = 0
     for record in islice(records, arguments.n):
         num_records += 1
-        draws = pipeline.render_many(record, arguments.draws, epoch=arguments.epoch)
+        draws = pipeline.render_many(
+            record, arguments.draws, epoch=arguments.epoch, samples=arguments.samples
+        )
         if arguments.json:
             values.append(preview_json(record, draws))
         else:
             print(preview_text(record, draws, screen), end="\n\n")
-    _tell(skipped)
+    tell_skipped(skipped)
     if num_records == 0:
         hint = "what is wrong with each stands above"
         raise DataError("no record could be read", where=arguments.data, hint=hint)
     if arguments.json:
         place = {"seed": pipeline.seed, "epoch": arguments.epoch}
-        _print_json(place | {"records": values, "skipped": skipped.json()})
+        print_json(place | {"records": values, "skipped": skipped.json()})
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    pipeline, skipped = _pipeline(arguments.recipe), Skipped()
+    pipeline, skipped = load_recipe(arguments.recipe), Skipped()
     try:
         record = _find(read_records(arguments.data, on_error=skipped.add), arguments.id, arguments.data)
     finally:
-        _tell(skipped)  # The record asked for may be among them.
+        tell_skipped(skipped)  # The record asked for may be among them.
     place = {"epoch": arguments.epoch, "draw": arguments.draw}
-    rendered = pipeline.explain(record, **place)
+    rendered = pipeline.explain(record, **place, samples=arguments.samples)
     if arguments.json:
         values = explain_json(record, rendered, seed=pipeline.seed, **place)
-        _print_json(values | {"skipped": skipped.json()})
+        print_json(values | {"skipped": skipped.json()})
     else:
         print(explain_text(record, rendered, Screen.of(sys.stdout), seed=pipeline.seed, **place))
 
 
 def _schema(arguments: argparse.Namespace) -> None:
-    _print_json(recipe_schema())
-
-
-def _pipeline(recipe: str) -> CaptionPipeline:
-    """The pipeline of a recipe file, or of a preset by its name."""
-    path = Path(recipe)
-    if path.suffix in (".toml", ".json") or path.is_file():
-        return load_pipeline(path)
-    return preset(recipe)
+    print_json(recipe_schema())
 
 
 def _find(records: Iterator[Record], id: str, data: str) -> Record:
@@ -212,25 +179,6 @@ def _find(records: Iterator[Record], id: str, data: str) -> Record:
     near = ", ".join(map(repr, get_close_matches(id, ids, 3, 0.5)))
     hint = f"near it: {near}" if near else f"the first id is {ids[0]!r}" if ids else "no record could be read"
     raise DataError(f"no record has the id {id!r}", where=data, hint=hint)
-
-
-def _tell(skipped: Skipped) -> None:
-    for line in skipped.lines():
-        print(f"captionkit: {line}", file=sys.stderr)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {value}")
-    return min(value, sys.maxsize)
-
-
-_count.__name__ = "whole number"  # What argparse calls the type of a value that is none.
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _never_fail_on_a_character(stream: TextIO) -> None:

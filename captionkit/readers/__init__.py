@@ -2,6 +2,7 @@
 
 from captionkit.readers.folder import read_folder
 from captionkit.readers.jsonl import read_jsonl
+from captionkit.readers.mixed import parse_caption
 from captionkit.readers.records import read_records
 
-__all__ = ["read_folder", "read_jsonl", "read_records"]
+__all__ = ["parse_caption", "read_folder", "read_jsonl", "read_records"]

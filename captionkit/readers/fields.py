@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from captionkit.errors import DataError
+from captionkit.readers.separators import part_at_separators
 from captionkit.record import Prose, Tag, parse_tags
 
 Fields: TypeAlias = Mapping[str, object]
 
 CAPTION_KEYS = ("caption", "captions", "text", "prose")
 TAGS_KEY = "tags"
+IMAGE_KEYS = ("file", "image", "file_name")
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _TAGS_FORMS = 'a list ["a", "b"], a text "a, b", or lists by category {"species": ["a"]}'
@@ -52,7 +54,7 @@ def parse_object(text: str, path: Path, line: int = 1) -> Fields:
     except (RecursionError, ValueError) as error:  # Thousands of brackets, or of digits in one number.
         raise DataError(f"is not a record: {error}", where=where) from error
     if not isinstance(value, dict):
-        raise DataError(f"must be a JSON object {{...}}, got {_shown(value)}", where=where)
+        raise DataError(f"must be a JSON object {{...}}, got {shown(value)}", where=where)
     return value
 
 
@@ -77,13 +79,15 @@ def tags_in(fields: Fields, where: str) -> tuple[Tag, ...]:
     value = fields.get(TAGS_KEY)
     if value is None:
         return ()
-    if isinstance(value, dict):
-        return tuple(
-            tag
-            for category, entries in value.items()
-            for tag in _tag_list(entries, f"{where}: {TAGS_KEY}.{category}", category)
+    by_category = value.items() if isinstance(value, dict) else [(None, value)]
+    tags = [
+        tag
+        for category, entries in by_category
+        for tag in _tag_list(
+            entries, f"{where}: {TAGS_KEY}{'' if category is None else f'.{category}'}", category
         )
-    return tuple(_tag_list(value, f"{where}: {TAGS_KEY}", None))
+    ]
+    return part_at_separators(tuple(tags))
 
 
 def prose_in(fields: Fields, where: str) -> tuple[Prose, ...]:
@@ -121,17 +125,20 @@ def one_of(fields: Fields, keys: Sequence[str], where: str, what: str) -> str | 
 
 def neither(fields: Fields, where: str) -> DataError:
     """The error for an object without a tag and without a caption; names the key that was perhaps meant."""
-    known = (TAGS_KEY, *CAPTION_KEYS)
-    near = [
-        (key, match[0]) for key in fields if (match := get_close_matches(key, known, 1)) and key not in known
-    ]
-    hint = "; ".join(f"did {key!r} mean {match!r}?" for key, match in near)
+    hint = "; ".join(f"did {key!r} mean {meant!r}?" for key, meant in misspelt(fields))
     return DataError(
         "has neither tags nor captions"
         + (f"; its keys are {', '.join(map(repr, fields))}" if fields else ""),
         where=where,
         hint=hint or "give it 'tags' or 'caption', or take it out",
     )
+
+
+def misspelt(fields: Fields, cutoff: float = 0.6) -> list[tuple[str, str]]:
+    """The keys that are nearly (by `difflib`'s measure) the key of tags or captions, each with that key."""
+    known = (TAGS_KEY, *CAPTION_KEYS)
+    near = ((key, get_close_matches(key, known, 1, cutoff)) for key in fields if key not in known)
+    return [(key, matches[0]) for key, matches in near if matches]
 
 
 def _tag_list(value: object, where: str, category: str | None) -> Iterator[Tag]:
@@ -142,7 +149,7 @@ def _tag_list(value: object, where: str, category: str | None) -> Iterator[Tag]:
         return
     if not isinstance(value, list):
         allowed = _TAGS_FORMS if category is None else 'a list ["a", "b"] or a text "a, b"'
-        raise DataError(f"got {_shown(value)}, allowed is {allowed}", where=where)
+        raise DataError(f"got {shown(value)}, allowed is {allowed}", where=where)
     for index, entry in enumerate(value):
         place = f"{where}[{index}]"
         if isinstance(entry, str):
@@ -151,7 +158,7 @@ def _tag_list(value: object, where: str, category: str | None) -> Iterator[Tag]:
             yield _tag_of_object(entry, category, place)
         else:
             raise DataError(
-                f'a tag must be a text or an object {{"name": ...}}, got {_shown(entry)}', where=place
+                f'a tag must be a text or an object {{"name": ...}}, got {shown(entry)}', where=place
             )
 
 
@@ -186,7 +193,7 @@ def _prose_list(value: object, where: str, source: str | None) -> Iterator[Prose
         else:
             text, by = entry if isinstance(entry, str) else None, source
         if text is None:
-            raise DataError(f"got {_shown(entry)}, allowed is {_CAPTIONS_FORMS}", where=place)
+            raise DataError(f"got {shown(entry)}, allowed is {_CAPTIONS_FORMS}", where=place)
         yield Prose(text.strip()) if by is None else Prose(text.strip(), by)
 
 
@@ -196,13 +203,13 @@ def _finite(value: object, where: str) -> float:
             return float(value)
     except OverflowError:  # A whole number of more than 308 digits.
         pass
-    raise DataError(f"must be a finite number, got {_shown(value)}", where=where)
+    raise DataError(f"must be a finite number, got {shown(value)}", where=where)
 
 
 def _text_or_none(entry: Fields, key: str, where: str) -> str | None:
     value = entry.get(key)
     if value is not None and not isinstance(value, str):
-        raise DataError(f"must be a text, got {_shown(value)}", where=f"{where}.{key}")
+        raise DataError(f"must be a text, got {shown(value)}", where=f"{where}.{key}")
     return value
 
 
@@ -217,7 +224,7 @@ def _only(entry: Fields, allowed: Sequence[str], where: str) -> None:
             )
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A JSON value as the user wrote it, cut to a readable length, with its kind."""
     kinds = {dict: "an object", list: "a list", str: "the text", bool: "the value", type(None): "the value"}
     text = json.dumps(value, ensure_ascii=False)

@@ -7,25 +7,28 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from captionkit.errors import CaptionkitError, DataError
-from captionkit.readers.fields import neither, parse_object, prose_in, tags_in
-from captionkit.readers.text import read_text, unreadable
-from captionkit.record import Prose, Record, Tag, parse_tags
+from captionkit.readers.sidecars import SIDECAR_SUFFIXES, Sidecars
+from captionkit.readers.text import unreadable
+from captionkit.record import Record
 
 PICTURE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FOREIGN_SUFFIXES = frozenset({".heic", ".heif", ".jfif", ".jp2", ".jxl", ".psd", ".svg", ".tga"})
 """Pictures too, but of kinds that are not read: with sidecars beside them, they are reported."""
-SIDECAR_SUFFIXES = (".txt", ".caption", ".json")
 
 
 def read_folder(
-    path: str | os.PathLike[str], *, on_error: Callable[[CaptionkitError], None] | None = None
+    path: str | os.PathLike[str],
+    *,
+    sentences: bool = True,
+    on_error: Callable[[CaptionkitError], None] | None = None,
 ) -> Iterator[Record]:
     """The records of all pictures under a folder in the order of their paths; holds one listing at a time.
 
     Beside `a.png` lie
-        a.txt       its tags, separated by commas or line ends;
+        a.txt       its tags, separated by commas or line ends, and whole sentences among them as captions
+                    (`parse_caption` says what counts as one; with `sentences=False` all are tags);
         a.caption   its captions in whole sentences, one per line;
-        a.json      or both in one object, as on a line of `read_jsonl`.
+        a.json      or both in one object, as on a line of `read_jsonl`; it may hold facts alone.
     A record's id is the picture's path relative to the folder, with "/" and without the suffix; its image
     is that path with the suffix. Folders are read to any depth, links to folders are followed, names that
     begin with "." and files of other kinds are passed over.
@@ -40,10 +43,12 @@ def read_folder(
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "no such folder"
         raise DataError(what, where=str(folder), hint="read_records takes a folder or a .jsonl file")
-    return _records(folder, on_error)
+    return _records(folder, sentences, on_error)
 
 
-def _records(folder: Path, on_error: Callable[[CaptionkitError], None] | None) -> Iterator[Record]:
+def _records(
+    folder: Path, sentences: bool, on_error: Callable[[CaptionkitError], None] | None
+) -> Iterator[Record]:
     def report(error: CaptionkitError) -> None:
         if on_error is None:
             raise error
@@ -59,7 +64,8 @@ def _records(folder: Path, on_error: Callable[[CaptionkitError], None] | None) -
         for stem, of_stem in pictures.items():
             num_pictures += len(of_stem)
             try:
-                record = _record(folder, place, of_stem, sidecars.get(stem, {}), table)
+                beside = Sidecars(place, sidecars.get(stem, {}), sentences)
+                record = _record(folder, place, of_stem, beside, table)
             except CaptionkitError as error:
                 report(error)
             else:
@@ -128,9 +134,7 @@ def _never_read(
             )
 
 
-def _record(
-    folder: Path, place: Path, pictures: list[str], sidecars: dict[str, str], table: Path | None
-) -> Record:
+def _record(folder: Path, place: Path, pictures: list[str], beside: Sidecars, table: Path | None) -> Record:
     picture = place / pictures[0]
     if len(pictures) > 1:
         raise DataError(
@@ -147,49 +151,10 @@ def _record(
             where=str(place),
             hint="rename it",
         ) from error
-    tags, prose = _known(place, sidecars)
+    tags, prose, facts = beside.read()
     if not tags and not prose:
         raise _untold(picture, table)
-    return Record(os.path.splitext(image)[0], tags, prose, image)
-
-
-def _known(place: Path, sidecars: dict[str, str]) -> tuple[tuple[Tag, ...], tuple[Prose, ...]]:
-    """The tags and captions of one picture's sidecars."""
-    paths = {suffix: place / name for suffix, name in sidecars.items()}
-    tags = _tag_lines(paths[".txt"]) if ".txt" in paths else ()
-    prose = _prose_lines(paths[".caption"]) if ".caption" in paths else ()
-    if ".json" in paths:
-        where = str(paths[".json"])
-        fields = parse_object(read_text(paths[".json"]), paths[".json"])
-        more_tags, more_prose = tags_in(fields, where), prose_in(fields, where)
-        if not more_tags and not more_prose:
-            raise neither(fields, where)
-        if tags and more_tags:
-            raise _twice("tags", where, sidecars[".txt"])
-        if prose and more_prose:
-            raise _twice("captions", where, sidecars[".caption"])
-        tags, prose = tags or more_tags, prose or more_prose
-    return tags, prose
-
-
-def _tag_lines(path: Path) -> tuple[Tag, ...]:
-    tags = tuple(tag for line in read_text(path).splitlines() for tag in parse_tags(line))
-    if not tags:
-        raise DataError(
-            "holds no tags", where=f"{path}:1", hint="write them in, separated by commas, or delete the file"
-        )
-    return tags
-
-
-def _prose_lines(path: Path) -> tuple[Prose, ...]:
-    prose = tuple(Prose(line.strip()) for line in read_text(path).splitlines() if line.strip())
-    if not prose:
-        raise DataError("holds no caption", where=f"{path}:1", hint="write one per line, or delete the file")
-    return prose
-
-
-def _twice(what: str, where: str, other: str) -> DataError:
-    return DataError(f"{what} stand here and in {other} too", where=where, hint="keep them in one of the two")
+    return Record(os.path.splitext(image)[0], tags, prose, image, tuple(facts.items()))
 
 
 def _untold(picture: Path, table: Path | None) -> DataError:

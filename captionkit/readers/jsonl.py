@@ -7,11 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from captionkit.errors import CaptionkitError, DataError
-from captionkit.readers.fields import Fields, neither, one_of, parse_object, prose_in, tags_in
+from captionkit.readers.facts import facts_in
+from captionkit.readers.fields import (
+    IMAGE_KEYS,
+    Fields,
+    neither,
+    one_of,
+    parse_object,
+    prose_in,
+    tags_in,
+)
 from captionkit.readers.text import decode, unreadable
 from captionkit.record import Record
-
-IMAGE_KEYS = ("file", "image", "file_name")
 
 
 def read_jsonl(
@@ -25,8 +32,10 @@ def read_jsonl(
         "tags": ["a", "b"], "a, b", or {"species": ["a"]};
             an entry of a list may be {"name", "category", "source", "score"};
         "caption", "captions", "text" or "prose": a text, a list, or texts by source {"cogvlm": "..."}.
-    Other keys are passed over, and so are empty lines. Nothing is remembered from line to line, so two
-    lines with one id are not found here.
+    A text, a number, true or false under any other key becomes a fact of the record, such as "rating" or
+    "fav_count"; so do those of an object under "info", by their own names, and those of any other object, as
+    in "score.total". All else is passed over, and so are empty lines. Nothing is remembered from line to
+    line, so two lines with one id are not found here.
 
     Raises `DataError` at once when there is no such file, and at the end when there was no line in it. For a
     bad line, `on_error` is called and the line is skipped; without `on_error` the error is raised.
@@ -82,7 +91,8 @@ def _record(text: str, file: Path, number: int) -> Record:
     tags, prose = tags_in(fields, where), prose_in(fields, where)
     if not tags and not prose:
         raise neither(fields, where)
-    return Record(_id(fields, image, where), tags, prose, image)
+    facts = facts_in(fields, where)
+    return Record(_id(fields, image, where), tags, prose, image, tuple(facts.items()))
 
 
 def _image(fields: Fields, where: str) -> str | None:

@@ -16,10 +16,14 @@ LINES_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 
 
 def read_records(
-    path: str | os.PathLike[str], *, on_error: Callable[[CaptionkitError], None] | None = None
+    path: str | os.PathLike[str],
+    *,
+    sentences: bool = True,
+    on_error: Callable[[CaptionkitError], None] | None = None,
 ) -> Iterator[Record]:
     """The records of a folder (`read_folder`) or of a .jsonl file (`read_jsonl`).
 
+    `sentences` says whether whole sentences among the tags of a .txt file are captions.
     Raises `DataError` at once when the path is neither; for what happens to bad records see those two.
     """
     place = Path(path)
@@ -30,7 +34,7 @@ def read_records(
     except OSError as error:  # Such as a name that is too long for the system.
         raise unreadable(place, error) from error
     if place.is_dir():
-        return read_folder(place, on_error=on_error)
+        return read_folder(place, sentences=sentences, on_error=on_error)
     if not exists:
         raise DataError(
             "no such file or folder", where=str(place), hint=f"looked from the folder {str(Path.cwd())!r}"
