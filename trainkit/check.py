@@ -44,7 +44,7 @@ def check_run(
         problems.append(str(error))
     if not problems:
         try:
-            tokens = Tokens(load_tokenizer(run.model.base), run.text.max_tokens)
+            tokens = Tokens(load_tokenizer(run.model.base), run.text.max_tokens, run.text.backtrack)
             check_prompts(run.preview, tokens)
         except TrainkitError as error:
             problems.append(str(error))

@@ -108,14 +108,30 @@ def make_run(data: dict[str, Any], base: Path, where: str) -> RunConfig:
     if isinstance(recipe, str) and recipe.endswith((".toml", ".json")):
         recipe = str(base / recipe)
     elif isinstance(recipe, dict):
-        recipe = {
-            k: str(base / v) if k == "implications" and isinstance(v, str) else v for k, v in recipe.items()
-        }
+        recipe = _from(base, recipe)
     cache = base / run.data.cache if run.data.cache is not None else None
     moved["data"] = run.data.model_copy(
         update={"path": base / run.data.path, "recipe": recipe, "cache": cache}
     )
     return run.model_copy(update=moved)
+
+
+_PATHS = frozenset({"aliases", "correlations", "file", "implications", "names", "rules"})
+"""Settings of a caption recipe that are paths where they are text."""
+
+
+def _from(base: Path, recipe: Any) -> Any:
+    """A recipe written in the run file, its relative paths starting at the run file's folder."""
+    if isinstance(recipe, list):
+        return [_from(base, value) for value in recipe]
+    if not isinstance(recipe, dict):
+        return recipe
+    # Beside a file, `tags` is the path of a table of tags; elsewhere it is a list of them, or a weight.
+    paths = _PATHS | {"tags"} if "file" in recipe else _PATHS
+    return {
+        key: str(base / value) if key in paths and isinstance(value, str) else _from(base, value)
+        for key, value in recipe.items()
+    }
 
 
 def caption_pipeline(run: RunConfig) -> CaptionPipeline:

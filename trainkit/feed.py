@@ -64,7 +64,10 @@ class Feed(Dataset[Batch]):
         micro = self.plan[number]
         # Every device renders all captions of the micro-batch: the longest decides how many chunks they all
         # have, so that all devices run one shape, and several devices compute what one would.
-        everyone = [self.pipeline.render(self.pictures[d.picture].record, epoch=d.epoch) for d in micro.draws]
+        everyone = [
+            self.pipeline.render(self.pictures[d.picture].record, epoch=d.epoch, samples=d.sample)
+            for d in micro.draws
+        ]
         ids = self.tokens.chunks([r.text for r in everyone])[self.rank :: self.world]
         rendered = everyone[self.rank :: self.world]
         draws = share_of(micro, self.rank, self.world)

@@ -71,7 +71,7 @@ def sample_to_folder(options: argparse.Namespace) -> Path:
     side = int(unet.config.sample_size) * 2 ** (len(model.vae.config.block_out_channels) - 1)
     size = _size(options.size) if options.size else (side, side)
     requests = [Request(prompt, number) for number, prompt in enumerate(options.prompts)]
-    tokens = Tokens(model.tokenizer, text.max_tokens)
+    tokens = Tokens(model.tokenizer, text.max_tokens, text.backtrack)
     pictures = sample_pictures(model, tokens, config, schedule, objective, requests, size)
     for request, picture in zip(requests, pictures, strict=True):
         slug = re.sub(r"[^a-z0-9]+", "-", request.prompt.lower()).strip("-")[:60] or "empty"

@@ -13,12 +13,14 @@ on; the final layer norm is always applied. (diffusers calls the same thing ``cl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from captionkit import COMMA_BACKTRACK, WordMemory, chunked_length, split_chunks
 from trainkit.errors import TrainkitError
 
 ChunkMode = Literal["concat77", "kohya"]
@@ -36,29 +38,59 @@ class TextConfig(BaseModel):
     """1: last layer of the text encoder; 2: the layer before it (the recipe's)."""
     chunk_mode: ChunkMode = "concat77"
     """How the chunks of a long caption are joined; see the module."""
+    backtrack: int = Field(default=COMMA_BACKTRACK, ge=0, le=74)
+    """A chunk that is full is cut behind its last comma, if no more tokens than this follow it there, so that
+    no tag is torn in two: what the usual front ends do at inference. 0 cuts at 75 blindly."""
+
+
+@dataclass(frozen=True)
+class _Ids:
+    """What the tokenizer itself says of a text, without begin and end. Picklable."""
+
+    tokenizer: Any
+
+    def __call__(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)[
+            "input_ids"
+        ]
+        return ids
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Counts and cuts captions with one CLIP tokenizer. Picklable."""
+    """Counts and cuts captions with one CLIP tokenizer, and remembers the ids of words. Picklable."""
 
     tokenizer: Any
     max_tokens: int = 525
+    backtrack: int = COMMA_BACKTRACK
+    """How far a full chunk goes back to a comma; see TextConfig."""
+
+    @cached_property
+    def _memory(self) -> WordMemory:
+        return WordMemory(_Ids(self.tokenizer))
+
+    @cached_property
+    def _commas(self) -> frozenset[int]:
+        return frozenset(self._memory.ids(","))
 
     @property
     def chunk(self) -> int:
         """Tokens of a chunk without its begin and end token."""
         return int(self.tokenizer.model_max_length) - 2
 
-    def count(self, text: str) -> int:
-        """Number of tokens of a text, without begin and end."""
-        return len(self._ids(text))
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text, without begin and end."""
+        return self._memory.ids(text)
 
-    def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)[
-            "input_ids"
-        ]
-        return ids
+    def count(self, text: str) -> int:
+        """Tokens that a text takes up, without begin and end; chunks that end at a comma count whole."""
+        count = self._memory.count(text)
+        return count if count <= self.chunk else chunked_length(self._split(text), self.chunk)
+
+    def _split(self, text: str) -> list[list[int]]:
+        return split_chunks(
+            self.ids(text), separators=self._commas, size=self.chunk, backtrack=self.backtrack
+        )
 
     def chunks(self, texts: list[str], num_chunks: int | None = None) -> Tensor:
         """Token ids [B, n, 77]; n is what the longest text needs (at least 1), or ``num_chunks``.
@@ -66,20 +98,20 @@ class Tokens:
         Raises TrainkitError for a text over ``max_tokens``: shortening a caption is the caption pipeline's
         decision.
         """
-        rows = [self._ids(text) for text in texts]
+        rows = [self._split(text) for text in texts]
         for text, row in zip(texts, rows, strict=True):
-            if len(row) > self.max_tokens:
+            if (length := chunked_length(row, self.chunk)) > self.max_tokens:
                 raise TrainkitError(
-                    f"caption has {len(row)} tokens, at most {self.max_tokens} fit: {text[:80]!r}..."
+                    f"caption has {length} tokens, at most {self.max_tokens} fit: {text[:80]!r}..."
                 )
-        n = num_chunks or max(1, *(-(-len(row) // self.chunk) for row in rows), 1)
+        n = num_chunks or max(map(len, rows), default=1)
         bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else eos
         out = torch.full((len(rows), n, self.chunk + 2), pad, dtype=torch.long)
+        out[:, :, 0] = bos
+        out[:, :, 1] = eos
         for b, row in enumerate(rows):
-            for k in range(n):
-                part = row[k * self.chunk : (k + 1) * self.chunk]
-                out[b, k, 0] = bos
+            for k, part in enumerate(row):
                 out[b, k, 1 : 1 + len(part)] = torch.tensor(part, dtype=torch.long)
                 out[b, k, 1 + len(part)] = eos
         return out

@@ -68,7 +68,7 @@ def train(run: RunConfig) -> Result:
     main = accelerator.is_main_process
     pipeline = caption_pipeline(run)
     model = load_model(run.model, run.text)
-    tokens = Tokens(model.tokenizer, run.text.max_tokens)
+    tokens = Tokens(model.tokenizer, run.text.max_tokens, run.text.backtrack)
     check_prompts(run.preview, tokens)
     pipeline = pipeline.with_counter(tokens.count)
     data = read_data(run.data, pipeline, progress=main)

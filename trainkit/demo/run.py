@@ -86,7 +86,7 @@ def judge(folder: Path, run: RunConfig, *, clip_skip: int) -> Judged:
     asked = judged_prompts()
     requests = [Request(prompt, number) for number, (prompt, _) in enumerate(asked)]
     config: PreviewConfig = run.preview
-    tokens = Tokens(model.tokenizer, text.max_tokens)
+    tokens = Tokens(model.tokenizer, text.max_tokens, text.backtrack)
     pictures = sample_pictures(model, tokens, config, schedule, objective, requests, SIZE, batch=16)
     shown = [shown_colour(picture) for picture in pictures]
     hits = [colour == name for (_, colour), name in zip(asked, shown, strict=True)]
