@@ -63,3 +63,9 @@ def test_workers_see_the_same_text_and_epochs_do_not(tmp_path: Path) -> None:
     assert "DIFFER" not in said
     first, second = said.split("epoch 1:")
     assert first.splitlines()[1:] != second.splitlines()[1:]
+
+
+def test_a_policy_of_ones_own_is_tested_and_used(tmp_path: Path) -> None:
+    said = output_of(ROOT / "examples/04_own_policy.py", tmp_path).splitlines()
+    assert said[0] == "keeps every law"
+    assert 0 < sum("someone" in line for line in said[1:]) < len(said[1:]) == 6

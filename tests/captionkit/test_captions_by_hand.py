@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionkit import CleanCaptions
-from captionkit.prose.markup import plain_line
+from captionkit.policies import CleanCaptions
 from captionkit.prose.sentences import split_sentences
 
 CLEAN = CleanCaptions()
@@ -118,7 +117,8 @@ def test_an_end_mark_behind_an_abbreviation_is_judged_by_what_follows() -> None:
 
 
 def test_nothing_is_put_into_a_quotation_that_spans_lines() -> None:
-    assert plain_line('A sign: "HELLO\n\nWORLD".\n\nA dog') == 'A sign: "HELLO WORLD". A dog'
+    lines_only = CleanCaptions(lead_ins=False, hedges=False, meta=False, loops=False, unfinished=False)
+    assert lines_only.clean('A sign: "HELLO\n\nWORLD".\n\nA dog') == 'A sign: "HELLO WORLD". A dog'
 
 
 # A pattern that looks back over the whole text for every word would take minutes here, not milliseconds.

@@ -14,12 +14,13 @@ from types import ModuleType
 import pytest
 
 import captionkit
-from captionkit import load_pipeline
+from captionkit import Prose, Record, Tag, load_pipeline, parse_tags
 from captionkit.policies import BUILT_IN
 from captionkit.policy import kind_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("own-policy.md", "policies.md", "reproducibility.md")
+FAMILIES = sorted(f"policies/{page.name}" for page in (DOCS / "policies").glob("*.md"))
+PAGES = ("own-policy.md", "reproducibility.md", *FAMILIES)
 MODULES = [
     "captionkit",
     *(m.name for m in pkgutil.walk_packages(captionkit.__path__, "captionkit.") if "__main__" not in m.name),
@@ -68,6 +69,45 @@ def test_the_recipe_of_the_page_loads() -> None:
     assert [load_pipeline(tomllib.loads(recipe)).seed for recipe in recipes] == [1]
 
 
-def test_every_kind_has_its_place_on_the_page() -> None:
-    text = (DOCS / "policies.md").read_text(encoding="utf-8")
-    assert [kind_of(policy) for policy in BUILT_IN if f"`{kind_of(policy)}`" not in text] == []
+TABLE = (DOCS / "policies.md").read_text(encoding="utf-8")
+ROW = re.compile(
+    r"^\| \[`(\w+)`\]\((\S+)\) \| .* \| `?(.*?)`? \| `(.*)` \| (?:`(.*)`|\(empty\)) \|$", re.MULTILINE
+)
+ROWS = [tuple(cell.replace(r"\|", "|") for cell in row) for row in ROW.findall(TABLE)]
+
+
+def _tag(text: str) -> Tag:
+    """`someone (artist)`, or `tree (classifier 0.5)`."""
+    known = re.fullmatch(r"(.*) \((\w+)(?: ([\d.]+))?\)", text)
+    if known is None:
+        return Tag(text)
+    name, of, score = known.groups()
+    return Tag(name, source=of, score=float(score)) if score is not None else Tag(name, of)
+
+
+def _record(text: str) -> Record:
+    """`fox, tree "A caption." [fact = value]`."""
+    read = re.fullmatch(r'(.*?) ?(?:"(.*)")?(?: \[(\w+) = (.*)\])?', text)
+    assert read is not None
+    tags, caption, fact, value = read.groups()
+    info = {} if fact is None else {fact: int(value) if value.isdigit() else value}
+    prose = () if caption is None else (Prose(caption),)
+    return Record("picture 1", tuple(_tag(tag.name) for tag in parse_tags(tags)), prose, info=info)
+
+
+@pytest.mark.parametrize(("kind", "settings", "given", "result"), [(k, s, g, r) for k, _, s, g, r in ROWS])
+def test_row(kind: str, settings: str, given: str, result: str) -> None:
+    step = tomllib.loads(f"step = {{kind = '{kind}'{', ' if settings else ''}{settings}}}")["step"]
+    rendered = load_pipeline({"steps": [step], "text": {"underscores": "keep"}}).render(_record(given))
+    assert (f'"{rendered.text}"' if rendered.source == "caption" else rendered.text) == result
+
+
+def test_every_kind_has_its_row() -> None:
+    assert {kind for kind, *_ in ROWS} == {kind_of(policy) for policy in BUILT_IN}
+
+
+@pytest.mark.parametrize("link", [link for _, link, *_ in ROWS])
+def test_every_row_leads_to_its_section(link: str) -> None:
+    page, section = link.split("#")
+    headings = re.findall(r"^## (.*)$", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert section in [heading.lower().replace(" ", "-").strip("`") for heading in headings]

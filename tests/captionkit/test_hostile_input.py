@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +13,21 @@ from typing import Any
 
 import pytest
 
-from captionkit import CaptionkitError, Tag, load_pipeline, preset, read_folder, read_jsonl, read_records
+from captionkit import (
+    CaptionkitError,
+    CaptionPipeline,
+    Curve,
+    Policy,
+    RecipeError,
+    Tag,
+    load_pipeline,
+    preset,
+    read_folder,
+    read_jsonl,
+    read_records,
+)
 from captionkit.cli import main
+from captionkit.policies import DropTags, EmptyCaption, Maybe, Schedule, Sequence, When
 
 HEAD = "id,antecedent_name,consequent_name,created_at,status\n"
 
@@ -179,6 +193,89 @@ def test_steps_nested_too_deep_are_no_traceback() -> None:
 def test_what_is_no_recipe_at_all_is_an_error() -> None:
     with pytest.raises(CaptionkitError, match="a recipe is a path or a mapping, got 3"):
         load_pipeline(3)  # type: ignore[arg-type]
+
+
+def _in_maybe(step: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "maybe", "p": 1, "then": step}
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        # Named the keys of `when`: the class was looked for by kinds alone.
+        (
+            {"kind": "when", "facts": {"a": {"mn": 1}}, "then": {"kind": "sequence"}},
+            "steps[0].facts.a.mn (when): unknown key 'mn'; did you mean 'min'?",
+        ),
+        (
+            {"kind": "schedule", "phases": [{"start": 0, "then": {"kind": "sequence"}, "until": 3}]},
+            "steps[0].phases[0].until (schedule): unknown key 'until'; known: start, then",
+        ),
+        (
+            {"kind": "schedule", "phases": [{"start": 0, "then": {"kind": "drop_tags", "rat": 3}}]},
+            "steps[0].phases[0].then.rat (drop_tags): unknown key 'rat'; did you mean 'rate'?",
+        ),
+        (
+            {"kind": "drop_tags", "rate": {"points": [[0, 0.5]], "ovr": "epoch"}},
+            "steps[0].rate.ovr (drop_tags): unknown key 'ovr'; did you mean 'over'?",
+        ),
+        (
+            {"kind": "by_category", "policies": {"kind": {"kind": "maybe", "q": 1, "p": 1, "then": {}}}},
+            "2 errors\n  steps[0].policies.kind.then (maybe): a policy needs a `kind`; known: ",
+        ),
+        (
+            {"kind": "by_category", "policies": {"a": {"kind": "drop_tags"}}, "otherwise": {"kind": "x"}},
+            "steps[0].otherwise (by_category): unknown policy kind 'x'; known: ",
+        ),
+        (_in_maybe(_in_maybe({"kind": "maybe", "p": 1})), "steps[0].then.then.then (maybe): is missing"),
+    ],
+)
+def test_a_fault_deep_inside_names_the_keys_of_its_place(step: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_pipeline({"steps": [step]})
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (DropTags, {"rate": 2}, "DropTags.rate: input should be less than or equal to 1, got 2"),
+        (DropTags, {"ratte": 1}, "DropTags.ratte: unknown key 'ratte'; did you mean 'rate'?"),
+        (Maybe, {"p": 0.5}, "Maybe.then: is missing"),
+        (
+            When,
+            {"then": Sequence()},
+            "When: no condition; give `tags`, `sources`, `facts` or several of them",
+        ),
+        (
+            Schedule,
+            {"phases": [{"start": -1, "then": Sequence(), "end": 3}]},
+            "2 errors\n"
+            "  Schedule.phases[0].start: input should be greater than or equal to 0, got -1\n"
+            "  Schedule.phases[0].end: unknown key 'end'; known: start, then",
+        ),
+        (
+            EmptyCaption,
+            {"p": {"points": [[0, 5]]}},
+            "EmptyCaption.p: input should be less than or equal to 1, got 5",
+        ),
+        (Curve, {"points": [[0, "a"]]}, "Curve.points[0][1]: input should be a valid number, got 'a'"),
+        (
+            CaptionPipeline,
+            {"steps": [{"kind": "drop_tags"}]},
+            "CaptionPipeline.steps[0]: a table is read by load_pipeline only; here, give a policy object",
+        ),
+    ],
+)
+def test_wrong_arguments_are_told_as_in_a_recipe(
+    kind: type[Policy], arguments: dict[str, Any], message: str
+) -> None:
+    """They ended in pydantic's own words, which no `except CaptionkitError` catches."""
+    with pytest.raises(RecipeError) as raised:
+        kind(**arguments)
+    assert message in str(raised.value)
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert (type(again), str(again), again.what) == (RecipeError, str(raised.value), raised.value.what)
 
 
 # ----------------------------------------------------------------------------------------------- implications

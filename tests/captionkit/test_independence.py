@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +12,6 @@ from captionkit import (
     Caption,
     CaptionPipeline,
     Draws,
-    DropImplied,
-    EmptyCaption,
     FlipRule,
     ImplicationGraph,
     Prose,
@@ -26,7 +22,8 @@ from captionkit import (
     parse_tags,
     preset,
 )
-from captionkit.testing import captions, implication_graphs, pipelines, records
+from captionkit.policies import DropImplied, EmptyCaption
+from captionkit.testing import captions, check_processes, implication_graphs, pipelines, records
 
 IMPLIED = {"fox": ["canine"], "canine": ["mammal"]}
 PIPELINE = preset("hyperfusion", important=["solo"], implications=IMPLIED, no_flip=["text"], max_tokens=20)
@@ -93,20 +90,20 @@ def test_an_epoch_that_is_no_whole_number_is_an_error(place: object) -> None:
 # -------------------------------------------------------------------------------------- records and processes
 
 
-def test_another_record_changes_no_other() -> None:
+def test_a_record_put_in_between_changes_no_other() -> None:
+    more = (*RECORDS[:9], Record("new", RECORDS[0].tags, RECORDS[1].prose), *RECORDS[9:])
+    texts = _texts(more)
+    assert texts[: 9 * 3] + texts[10 * 3 :] == _texts(RECORDS)
+
+
+def test_the_order_of_the_records_changes_none() -> None:
     alone = {record.id: _texts((record,)) for record in RECORDS[::7]}
     _texts(RECORDS[::-1])  # Whatever is kept from these must not matter.
     assert {record.id: _texts((record,)) for record in RECORDS[::7]} == alone
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
-def test_one_process_and_four_write_the_same(method: str) -> None:
-    if method not in multiprocessing.get_all_start_methods():
-        pytest.skip(f"this system cannot {method}")
-    context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(4, mp_context=context) as pool:
-        parts = list(pool.map(_texts, [RECORDS[at : at + 15] for at in range(0, 60, 15)]))
-    assert [text for part in parts for text in part] == _texts(RECORDS)
+def test_one_process_and_four_write_the_same() -> None:
+    check_processes(PIPELINE, RECORDS)
 
 
 # -------------------------------------------------------------------------------------------------- mirroring

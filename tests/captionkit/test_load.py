@@ -15,19 +15,17 @@ from captionkit import (
     Caption,
     CaptionPipeline,
     Draws,
-    DropTags,
     Policy,
     RecipeError,
     Record,
     Rule,
-    Sequence,
     dump_pipeline,
     dump_toml,
     load_pipeline,
     parse_tags,
     preset,
 )
-from captionkit.policies import BUILT_IN
+from captionkit.policies import BUILT_IN, DropTags, Sequence
 from captionkit.policy import kind_of
 
 RECORD = Record("1", parse_tags("solo, red_fox, fox, tree"))
@@ -63,7 +61,10 @@ ERRORS: list[tuple[Mapping[str, Any], str]] = [
     ),
     ({"steps": [{"kind": ["x"]}]}, "steps[0]: unknown policy kind ['x']; known: " + ", ".join(KINDS)),
     ({"steps": [{}]}, "steps[0]: a policy needs a `kind`; known: " + ", ".join(KINDS)),
-    ({"steps": ["drop_tags"]}, "steps[0]: a policy is a table with a `kind`"),
+    (
+        {"steps": ["drop_tags"]},
+        "steps[0]: a policy is a table with a `kind`, such as {kind = \"shuffle_tags\"}, got 'drop_tags'",
+    ),
     (
         {"steps": [{"kind": "drop_tags", "rate": 1.5}]},
         "steps[0].rate (drop_tags): input should be less than or equal to 1, got 1.5",
@@ -95,14 +96,17 @@ ERRORS: list[tuple[Mapping[str, Any], str]] = [
     ),
     (
         {"steps": [{"kind": "when", "then": {"kind": "sequence"}}]},
-        "steps[0] (when): no condition; give `tags`, `sources` or both",
+        "steps[0] (when): no condition; give `tags`, `sources`, `facts` or several of them",
     ),
     (
         {"steps": [{"kind": "sequence", "name": "x"}, {"kind": "drop_tags", "name": "x"}]},
         "steps: two steps are named 'x'; they would share their draws, so rename one",
     ),
     ({"flip": {"no_flip": ["a", " "]}}, "flip.no_flip: pattern 1 is empty: ' '"),
-    ({"flip": {"no_flip": "a"}}, "flip.no_flip: must be a list of patterns"),
+    (
+        {"flip": {"no_flip": "a"}},
+        'flip.no_flip: must be a list of patterns, such as ["solo", "text on*"], got \'a\'',
+    ),
     ({"flip": {"no_flips": []}}, "flip.no_flips: unknown key 'no_flips'; did you mean 'no_flip'?"),
     ({"text": {"max_tokens": 0}}, "text.max_tokens: input should be greater than or equal to 1, got 0"),
     ({"seed": "x"}, "seed: input should be a valid integer, got 'x'"),
@@ -248,3 +252,10 @@ def test_python_objects_and_recipes_are_the_same() -> None:
     assert load_pipeline({"steps": [{"kind": "drop_tags", "rate": 0.5}]}) == CaptionPipeline(
         steps=(DropTags(rate=0.5),)
     )
+
+
+def test_a_flip_table_beside_a_preset_says_what_may_stand_there() -> None:
+    with pytest.raises(
+        RecipeError, match=r"flip: beside a preset it is a number or a curve.*copy the preset"
+    ):
+        load_pipeline({"preset": "hyperfusion", "flip": {"p": 0.3}})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,14 +14,8 @@ from hypothesis import strategies as st
 from captionkit import (
     Caption,
     CaptionPipeline,
-    ChooseSource,
     DataError,
-    DropTags,
-    EmptyCaption,
     FlipRule,
-    ImportantFirst,
-    MarkImportant,
-    Maybe,
     Prose,
     Record,
     Renderer,
@@ -29,7 +25,8 @@ from captionkit import (
     parse_tags,
     preset,
 )
-from captionkit.testing import captions
+from captionkit.policies import ChooseSource, DropTags, EmptyCaption, ImportantFirst, MarkImportant, Maybe
+from captionkit.testing import captions, pipelines, records
 
 TAGS = parse_tags("red_fox, ^_^, tree")
 
@@ -115,7 +112,7 @@ def test_budget_uses_the_counter_of_the_caller() -> None:
     assert pickle.loads(pickle.dumps(counted)).render(record).text == "a, b"
     assert counted.with_seed(3).render(record).text == "a, b"
     trace = counted.explain(record).trace
-    assert trace[-2].reason == "over 2 tokens; left out: c, d"
+    assert trace[-1].reason == "over 2 tokens; left out: c, d"
 
 
 @pytest.mark.parametrize(
@@ -179,9 +176,9 @@ def test_explanation_names_the_event_before_its_step() -> None:
     event = Maybe(p=1.0, then=DropTags(rate=1.0), name="short prompt")
     trace = CaptionPipeline(steps=(event,), flip=FlipRule(p=0.0)).explain(Record("1", TAGS)).trace
     assert [(step.address, step.reason.split(",")[0]) for step in trace] == [
+        ("#flip", "never mirrored: p is 0"),
         ("short prompt", f"drew {_drawn():.3f}"),
         ("short prompt/then", "left out: red_fox"),
-        ("#flip", "never mirrored: p is 0"),
     ]
 
 
@@ -200,7 +197,7 @@ def test_explanation_of_an_implied_tag_names_its_witness() -> None:
         for s in pipeline.explain(record, draw=draw).trace
         if s.kind == "drop_implied"
     ]
-    assert any("fox left out, implied by red_fox" in reason for reason in reasons)
+    assert any(re.search(r"fox left out \(rate 0\.\d+\), implied by red_fox", reason) for reason in reasons)
 
 
 REFUSED: list[tuple[Callable[..., object], tuple[object, ...], str]] = [
@@ -221,3 +218,48 @@ def test_values_refuse_what_they_are_not(
         make(*given_to_it)
     assert str(caught.value) == message
     assert str(pickle.loads(pickle.dumps(caught.value))) == message  # Workers hand errors on by pickle.
+
+
+def test_text_around_the_body_stays_when_there_is_none() -> None:
+    photo = Caption(parse_tags("fox, tree"), before="a photo of ", after=", sharp")
+    assert Renderer().text(photo) == "a photo of fox, tree, sharp"
+    assert Renderer().text(photo.with_tags(())) == "a photo of, sharp"
+    assert Renderer().text(Caption(after=", sharp")) == "sharp"
+
+
+def test_the_budget_counts_the_text_around_the_body_and_never_cuts_it() -> None:
+    photo = Caption(parse_tags("fox, tree"), before="a photo of ")
+    renderer = Renderer(max_tokens=4)
+    assert renderer.text(renderer.fit(photo, words)) == "a photo of fox"
+    assert renderer.text(Renderer(max_tokens=1).fit(photo, words)) == "a photo of"
+
+
+@pytest.mark.parametrize(
+    ("parentheses", "written"),
+    [
+        ("keep", r"saber (fate), a \(b\)"),
+        ("escape", r"saber \(fate\), a \(b\)"),
+        ("unescape", "saber (fate), a (b)"),
+    ],
+)
+def test_parentheses_are_escaped_once_and_back(parentheses: Any, written: str) -> None:
+    caption = Caption(parse_tags(r"saber_(fate), a \(b\)"))
+    assert Renderer(parentheses=parentheses).text(caption) == written
+
+
+def test_a_mirrored_picture_says_the_other_side_and_explains_it() -> None:
+    record = Record("1", parse_tags("left_arm_up"), (Prose("A cat on the left."),))
+    always = CaptionPipeline(flip=FlipRule(p=1.0, mirror="swap"))
+    assert always.render(record).text == "right arm up, A cat on the right."
+    assert "left_arm_up; new: right_arm_up" in always.explain(record).trace[0].reason
+    never = CaptionPipeline(flip=FlipRule(p=0.0, mirror="swap"))
+    assert never.render(record).text == "left arm up, A cat on the left."
+
+
+@given(pipelines(), records())
+def test_a_picture_that_is_not_mirrored_is_never_swapped(pipeline: CaptionPipeline, record: Record) -> None:
+    kept = pipeline.model_copy(update={"flip": pipeline.flip.model_copy(update={"mirror": "keep"})})
+    swapped = pipeline.model_copy(update={"flip": pipeline.flip.model_copy(update={"mirror": "swap"})})
+    rendered = swapped.render(record, samples=0)
+    if not rendered.flip:
+        assert rendered.text == kept.render(record, samples=0).text

@@ -67,6 +67,46 @@ def test_what_json_holds_is_read_back_from_a_line_and_from_a_sidecar(
         assert one(read_folder(folder)) == Record("a", tuple(tags), tuple(prose), "a.png")
 
 
+values = (
+    st.text(st.characters(codec="utf-8"))
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+facts = st.dictionaries(words, values, max_size=4)
+
+
+@given(facts, facts, facts)
+def test_facts_are_read_back_from_a_line_and_from_a_sidecar(
+    plain: dict[str, str | int | float | bool],
+    inner: dict[str, str | int | float | bool],
+    info: dict[str, str | int | float | bool],
+) -> None:
+    taken = {
+        "id",
+        "file",
+        "image",
+        "file_name",
+        "tags",
+        "caption",
+        "captions",
+        "text",
+        "prose",
+        "info",
+        "score",
+    }
+    plain = {key: value for key, value in plain.items() if key not in taken}
+    info = {key: value for key, value in info.items() if key not in plain and not key.startswith("score.")}
+    plain = {key: value for key, value in plain.items() if not key.startswith("score.")}
+    expected = {**plain, **info, **{f"score.{key}": value for key, value in inner.items()}}
+    fields = {"id": "r", "tags": "a", **plain, "score": inner, "info": info}
+    with tempfile.TemporaryDirectory() as folder:
+        lines = lay(Path(folder), {"all.jsonl": json.dumps(fields) + "\n"}) / "all.jsonl"
+        assert dict(one(read_jsonl(lines)).info) == expected
+        lay(Path(folder), {"a.png": NO_PICTURE, "a.json": json.dumps(fields)})
+        assert dict(one(read_folder(folder)).info) == expected
+
+
 @given(st.lists(plain, min_size=1), st.sampled_from([", ", ",", "\n", ",\n", "\r\n"]), st.booleans())
 def test_tags_of_a_text_sidecar_are_read_back_whatever_separates_them(
     names_written: list[str], separator: str, bom: bool
@@ -156,6 +196,37 @@ def test_tags_and_captions_of_one_picture_may_stand_in_different_sidecars(tmp_pa
     assert one(read_folder(tmp_path)) == Record("a", (Tag("fox"),), (Prose("A fox."),), "a.png")
 
 
+def test_a_json_file_may_hold_the_facts_alone_beside_the_others(tmp_path: Path) -> None:
+    post = {
+        "rating": "s",
+        "score": {"up": 3, "total": 2},
+        "ext": "png",
+        "pools": [1],
+        "sources": None,
+        "deep": {"a": {"b": 1}},
+    }
+    lay(tmp_path, {"a.png": NO_PICTURE, "a.txt": "fox", "a.json": json.dumps(post)})
+    record = one(read_folder(tmp_path))
+    assert record.info == (("ext", "png"), ("rating", "s"), ("score.total", 2), ("score.up", 3))
+    assert record.fact("score.total") == 2
+
+
+@pytest.mark.parametrize(
+    "fields", ['{"captoin": "A fox.", "rating": "s"}', '{"tagss": ["fox"], "rating": "s"}', "{}"]
+)
+def test_facts_do_not_hide_a_misspelt_key(tmp_path: Path, fields: str) -> None:
+    lay(tmp_path, {"a.png": NO_PICTURE, "a.txt": "fox", "a.json": fields})
+    with pytest.raises(CaptionkitError, match=r"a\.json: has neither tags nor captions"):
+        list(read_folder(tmp_path))
+
+
+def test_facts_alone_are_no_record(tmp_path: Path) -> None:
+    lay(tmp_path, {"a.png": NO_PICTURE, "a.json": '{"rating": "s"}', "b.jsonl": '{"id": 1, "score": 3}'})
+    for path in (tmp_path, tmp_path / "b.jsonl"):
+        with pytest.raises(CaptionkitError, match="has neither tags nor captions"):
+            list(read_records(path))
+
+
 @pytest.mark.parametrize("key", ["file", "image", "file_name"])
 def test_a_line_without_an_id_takes_the_picture_s_path(tmp_path: Path, key: str) -> None:
     lay(tmp_path, {"a.jsonl": json.dumps({key: "x/y.z.png", "tags": "a"})})
@@ -214,7 +285,11 @@ def test_the_emoji_are_all_read(shared: Path) -> None:
     records = list(read_records(shared / "data/emoji/metadata.jsonl"))
     assert len(records) == len({record.id for record in records}) == 1679
     assert records[0] == Record(
-        "noto72/emoji_u1f1e6", (), (Prose("regional indicator A"),), "noto72/emoji_u1f1e6.png"
+        "noto72/emoji_u1f1e6",
+        (),
+        (Prose("regional indicator A"),),
+        "noto72/emoji_u1f1e6.png",
+        (("hexcode", "1F1E6"),),
     )
     assert (
         sum(len(record.tags) >= 3 for record in records) == 1422
@@ -281,6 +356,18 @@ BAD_LINES = {
     '{"tags": "a"}': (
         "{file}:2: has neither 'id' nor a picture ('file', 'image' or 'file_name')"
         " (the draws of a record hang on its id; give it one)"
+    ),
+    '{"id": 1, "tags": "a", "score": NaN}': (
+        "{file}:2: score: must be a finite number, got the number NaN (write null where nobody knows it)"
+    ),
+    '{"id": 1, "tags": "a", "info": [3]}': (
+        '{file}:2: info: got a list [3], allowed is an object {{"rating": "s"}}'
+    ),
+    '{"id": 1, "tags": "a", "info": {"score": [3]}}': (
+        "{file}:2: info.score: must be text, a number, true or false under a name, got a list [3]"
+    ),
+    '{"id": 1, "tags": "a", "score": 3, "info": {"score": 3}}': (
+        "{file}:2: info.score: the fact 'score' is there twice (keep one of the two)"
     ),
     '{"id": true, "tags": "a"}': "{file}:2: id: must be a text or a whole number, got True",
     '{"file": 3, "tags": "a"}': "{file}:2: file: must be the path of a picture, got 3",

@@ -66,6 +66,23 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert load_run(written(tmp_path, absolute)).model.base == Path("/models/base")
 
 
+def test_paths_inside_an_inline_recipe_start_at_the_run_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        MINIMAL + '[data.recipe]\npreset = "hyperfusion"\nimportant = ["solo", {file = "important.txt"}]\n'
+        'implications = {file = "edges.csv", tags = "tags.csv", aliases = "aliases.csv", min_posts = 5}\n'
+    )
+    recipe = load_run(path).data.recipe
+    assert isinstance(recipe, dict)
+    assert recipe["important"] == ["solo", {"file": str(tmp_path / "important.txt")}]
+    assert recipe["implications"] == {
+        "file": str(tmp_path / "edges.csv"),
+        "tags": str(tmp_path / "tags.csv"),
+        "aliases": str(tmp_path / "aliases.csv"),
+        "min_posts": 5,
+    }
+
+
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     text = """
 batch = 0

@@ -10,8 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import CLIPTextModel
+from transformers import AutoTokenizer, CLIPTextModel
 
+import trainkit
 from tests.trainkit.tiny import byte_tokenizer
 from trainkit.errors import TrainkitError
 from trainkit.text import Tokens, clip_body, drop_skipped_layers, encode_chunks, put_back_layers
@@ -36,6 +37,40 @@ def test_chunks_hold_every_token_once_and_in_order(batch: list[str]) -> None:
     for text, row in zip(batch, ids, strict=True):
         inner = [token for chunk in row.tolist() for token in chunk[1:] if token != EOS]
         assert inner == TOKENS.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+WITH_MERGES = AutoTokenizer.from_pretrained(Path(trainkit.__file__).parent / "demo/base/tokenizer")
+TRAPS = (
+    "<|endoftext|>",
+    "<|STARTOFTEXT|>x",
+    "don't",
+    "\u0391\u03a3",
+    "\u03a3,",
+    "e\u0301",
+    "\u0301",
+    "\x1c",
+    "\u2028",
+)
+anything = st.lists(st.one_of(st.text(max_size=8), st.sampled_from(TRAPS), texts), max_size=6).map("".join)
+
+
+@pytest.mark.parametrize("tokenizer", [byte_tokenizer(), WITH_MERGES], ids=["bytes", "merges"])
+@given(text=anything)
+def test_remembered_ids_are_the_tokenizers_own_for_any_text(tokenizer: Any, text: str) -> None:
+    tokens = Tokens(tokenizer)
+    theirs = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+    assert tokens.ids(text) == theirs
+    assert tokens.ids(text + " " + text) == theirs + theirs
+
+
+def test_a_full_chunk_goes_back_to_its_comma_as_front_ends_do() -> None:
+    text = "a" * 70 + "," + "b" * 10
+    ids = TOKENS.chunks([text])[0]
+    assert (ids[0] == EOS).sum() == 77 - 1 - 71
+    assert TOKENS.count(text) == 75 + 10
+    blind = Tokens(TOKENS.tokenizer, 300, backtrack=0)
+    assert blind.count(text) == 81
+    assert (blind.chunks([text])[0, 0] == EOS).sum() == 1
 
 
 @given(texts)
