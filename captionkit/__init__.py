@@ -10,7 +10,6 @@ draw:
 '...'
 """
 
-from captionkit.correlations import Correlations
 from captionkit.curves import Curve, Rate
 from captionkit.draws import Draws
 from captionkit.errors import CaptionkitError, DataError, ImplicationsError, RecipeError
@@ -31,7 +30,6 @@ __all__ = [
     "CaptionPipeline",
     "CaptionkitError",
     "Claim",
-    "Correlations",
     "Curve",
     "DataError",
     "Draws",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
+    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -74,8 +75,8 @@ class Curve(Config):
         return self.at(draws.epoch if self.over == "epoch" else draws.samples)
 
 
-_PROBABILITY: TypeAdapter[float] = TypeAdapter(Probability)
-_WEIGHT: TypeAdapter[float] = TypeAdapter(Weight)
+_PROBABILITY: TypeAdapter[float] = TypeAdapter(Probability, config=ConfigDict(defer_build=True))
+_WEIGHT: TypeAdapter[float] = TypeAdapter(Weight, config=ConfigDict(defer_build=True))
 
 
 def _number_or_curve(value: Any, number: TypeAdapter[float], info: ValidationInfo) -> float | Curve:

@@ -185,7 +185,7 @@ def pick(items: Sequence[T], drawn: float, weights: Sequence[float] | None = Non
 
 
 # For each byte value up to 256, the table that makes 1 of the bytes below it and 0 of the others.
-_BELOW = [bytes([byte < whole for byte in range(256)]) for whole in range(257)]
+_BELOW = [b"\1" * whole + b"\0" * (256 - whole) for whole in range(257)]
 
 
 @lru_cache(maxsize=256)

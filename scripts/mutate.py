@@ -37,6 +37,7 @@ from mutants import Mutant, mutants_of
 ROOT = Path(__file__).resolve().parents[1]
 LIST = ROOT / "tests/captionkit/mutants.toml"
 COPIED = ("captionkit", "tests/captionkit", "tests/conftest.py", "pyproject.toml", "docs", "examples")
+SAID = "output.txt"
 EXAMPLES = 25  # Of each hypothesis test: enough to meet most faults, and quick.
 
 # --------------------------------------------------------------------------------------------- running tests
@@ -67,9 +68,9 @@ def _run(tests: Sequence[str], place: Path, seconds: int) -> None:
     sys.dont_write_bytecode = True
     os.chdir(place)
     sys.path.insert(0, str(place))
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    said = os.open(place / SAID, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
+        os.dup2(said, stream)
     code = 1
     try:
         # Hypothesis is loaded already, which pytest would complain about.
@@ -135,7 +136,8 @@ def main() -> int:
     killed = total = unnamed = 0
     try:
         if not survives(None, sorted({test for m in modules for test in tests_of(m)}), copies[0], 3600):
-            sys.exit("the tests fail without any mutant; run them, and mend that first")
+            print((copies[0] / SAID).read_text(encoding="utf-8")[-2000:])
+            sys.exit("the tests fail without any mutant; mend that first")
         for module in modules:
             hits, survivors, number = _judge(module, asked, copies)
             killed, total = killed + hits, total + number

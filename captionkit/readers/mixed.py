@@ -38,8 +38,8 @@ _SMALL = re.compile(
 )
 _SMALL_WORDS, _SMALL_COMMAS = 5, 3
 
-# So far is looked from an end mark: in beginnings and characters back, in characters ahead. Keeps the time per
-# end bounded; the longest sentence of the 2,590 real captions, a loop, has 1,665 characters.
+# So far is looked from an end mark: in beginnings and characters back, in characters ahead. Keeps the time
+# per end bounded; the longest sentence of the 2,590 real captions, a loop, has 1,665 characters.
 _MOST_BEGINNINGS, _LONGEST, _NEAR = 32, 3000, 80
 
 
