@@ -15,6 +15,7 @@ from captionkit import (
     Curve,
     Draws,
     Policy,
+    Prose,
     RecipeError,
     Record,
     Tag,
@@ -25,6 +26,7 @@ from captionkit.policies import (
     ByCategory,
     DropTags,
     EmptyCaption,
+    MatchLength,
     Maybe,
     Schedule,
     Sequence,
@@ -234,3 +236,35 @@ def test_weights_that_leave_nothing_to_draw_at_some_time_are_refused(
 
 def test_the_facts_survive_the_empty_caption() -> None:
     assert EmptyCaption(p=1.0).apply(Caption.of(FOX), Draws(0, 0, 0, "r")).fact("rating") == "s"
+
+
+def test_by_category_without_a_category_is_refused() -> None:
+    with pytest.raises(RecipeError, match="no category; give at least one"):
+        load_pipeline({"steps": [{"kind": "by_category", "policies": {}}]})
+
+
+def test_a_schedule_draws_at_the_address_of_its_phase_and_says_which_it_is() -> None:
+    phases = (Phase(start=0, then=ShuffleTags()), Phase(start=2, then=DropTags(rate=0.5)))
+    pipeline = CaptionPipeline(steps=(Schedule(phases=phases),))
+    trace = pipeline.explain(FOX, epoch=2).trace
+    assert [step.address for step in trace][1:] == ["schedule#0", "schedule#0/drop_tags#0"]
+    assert trace[1].reason == "epoch 2: phase 2 of 2"
+
+
+def test_two_phases_of_one_name_are_refused() -> None:
+    step = {"kind": "sequence", "name": "mine"}
+    phases = [{"start": 0, "then": step}, {"start": 1, "then": step}]
+    with pytest.raises(RecipeError, match="two steps are named 'mine'"):
+        load_pipeline({"steps": [{"kind": "schedule", "phases": phases}]})
+
+
+def test_tags_that_fit_the_length_of_the_prose_all_stay() -> None:
+    record = Record("1", parse_tags("fox, tree, snow"), (Prose("A fox sleeps under a tall tree."),))
+    match = MatchLength(ratio=1.0, min_tags=0)
+    assert len(match.apply(Caption.of(record), Draws(0, 0, 0, "r")).tags) == 3
+    fewer = MatchLength(ratio=0.3, min_tags=0)  # Seven words: two tags.
+    kept = [fewer.apply(Caption.of(record), Draws(0, 0, draw, "r")).tags for draw in range(9)]
+    assert {len(tags) for tags in kept} == {2}
+    important = Caption.of(record).with_important(frozenset({"snow"}))
+    spared = [fewer.apply(important, Draws(0, 0, draw, "r")).tags for draw in range(9)]
+    assert all("snow" in {tag.name for tag in tags} and len(tags) == 2 for tags in spared)
