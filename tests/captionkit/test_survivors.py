@@ -21,7 +21,16 @@ from captionkit.implications import ImplicationSource, read_implications
 from captionkit.implications.exports import export_rows
 from captionkit.implications.tag_table import CATEGORIES, read_tag_table
 from captionkit.patterns import compile_patterns
-from captionkit.policies import ImportantFirst, MatchLength, OrderByCategory, RenameTags, ShuffleTags
+from captionkit.policies import (
+    DropTags,
+    ImportantFirst,
+    MatchLength,
+    OrderByCategory,
+    RenameTags,
+    Schedule,
+    ShuffleTags,
+)
+from captionkit.policies.schedule import Phase
 from captionkit.schema import recipe_schema
 from captionkit.steps import take_step
 from tests.captionkit.test_laws import ALL_POLICIES
@@ -149,6 +158,27 @@ def test_two_tags_change_places_half_of_the_time(policy: Policy) -> None:
     caption = Caption((Tag("z", "meta"),) * fixed + (Tag("a", "species"), Tag("b", "species")))
     after = [policy.apply(caption, Draws(0, 0, draw, "r")).tags[fixed].name for draw in range(1000)]
     assert abs(after.count("b") - 500) < 4.5 * sqrt(250)
+
+
+def test_each_phase_of_a_schedule_draws_at_its_own_address() -> None:
+    phases = (
+        Phase(start=0, then=ShuffleTags()),
+        Phase(start=2, then=DropTags(rate=0.5)),
+        Phase(start=4, then=ShuffleTags(name="late")),
+    )
+    caption = Caption(tuple(Tag(f"t{number}") for number in range(20)))
+    for epoch, address in ((0, "shuffle_tags#0"), (3, "drop_tags#0"), (9, "late")):
+        draws = Draws(0, epoch, 0, "r")
+        alone = phases[min(epoch // 2, 2)].then.apply(caption, draws.child(address))
+        assert Schedule(phases=phases).apply(caption, draws) == alone
+        traced = draws.traced().child("here")
+        Schedule(phases=phases).apply(caption, traced)
+        assert traced.notes == [f"epoch {epoch}: phase {min(epoch // 2, 2) + 1} of 3"]
+    plain = Draws(0, 0, 0, "r")
+    Schedule(phases=phases).apply(caption, plain)
+    assert not plain.notes
+    with pytest.raises(RecipeError, match="two steps are named 'late'"):
+        Schedule(phases=(phases[2], Phase(start=9, then=DropTags(name="late"))))
 
 
 def test_renamed_tags_have_their_new_names() -> None:
