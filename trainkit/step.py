@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainkit import latents
-from trainkit.draws import generator
+from trainkit.draws import derived_seed, generator
 from trainkit.feed import Batch
-from trainkit.loss import ObjectiveConfig, draw_timesteps, per_sample_loss, target_of
+from trainkit.loss import Losses, ObjectiveConfig, per_sample_error, target_of
 from trainkit.schedule import NoiseSchedule
+from trainkit.timesteps import draw_timesteps, timestep_probabilities
 
 
 @dataclass(frozen=True)
 class Stepper:
-    """What every step needs and none changes."""
+    """What every step of a phase needs and none changes."""
 
     schedule: NoiseSchedule
     objective: ObjectiveConfig
@@ -29,39 +31,72 @@ class Stepper:
     group: int
     """Samples of one optimizer step over all devices; timesteps are stratified over them."""
     device: torch.device
+    first_step: int = 0
+    """Optimizer steps of the run before this phase."""
+    first_sample: int = 0
+    """Samples of the run before this phase."""
 
-    def loss(self, denoiser: nn.Module, batch: Batch) -> Tensor:
-        """The sum over this device's samples of their weighted losses; a scalar to backpropagate."""
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """How often each timestep is drawn, [T]."""
+        return timestep_probabilities(self.objective.timesteps, self.schedule)
+
+    def loss(self, denoiser: nn.Module, batch: Batch) -> Losses:
+        """The losses of this device's samples."""
         moments = batch.latents if batch.latents is not None else self._encode_live(batch.pixels)
-        noise = [self._noise(sample, moments[0].shape[1:]) for sample in batch.samples]
-        eps_vae, eps, xi = (torch.stack(column).to(self.device) for column in zip(*noise, strict=True))
         mean, std = (m.to(self.device) for m in moments)
-        x0 = latents.sample((mean, std), eps_vae, self.scaling_factor)
+        shape = mean.shape[1:]
+        x0 = latents.sample((mean, std), self._noise("vae", batch.samples, shape), self.scaling_factor)
+        eps = self._noise("noise", batch.samples, shape)
 
         t_B = self._timesteps(batch.samples)
         # The extra noise goes into the input only; the target is made of the clean noise.
-        x_t = self.schedule.add_noise(x0, eps + self.objective.ip_noise_gamma * xi, t_B)
+        x_t = self.schedule.add_noise(x0, self._perturbed(eps, batch.samples), t_B)
         target = target_of(self.objective, self.schedule, x0, eps, t_B)
 
         prediction = denoiser(x_t, t_B.to(self.device), batch.ids.to(self.device))
-        weight = self.weights[t_B] * batch.weight
-        return per_sample_loss(prediction, target, weight).sum()
+        error_B = per_sample_error(prediction, target, batch.mask)
+        weight_B = (self.weights[t_B] * batch.weight).float().to(self.device)
+        return Losses((error_B * weight_B).sum(), error_B.detach(), _counted(batch), t_B)
 
     def _encode_live(self, pixels: Tensor | None) -> latents.Moments:
         assert pixels is not None, "a batch holds latents or pixels"
         return latents.encode(self.vae, pixels.to(self.device))
 
-    def _noise(self, sample: int, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor]:
-        """Three independent draws for one sample: for the VAE, for the diffusion, for the input
-        perturbation."""
-        return (
-            torch.randn(shape, generator=generator(self.seed, "vae", sample)),
-            torch.randn(shape, generator=generator(self.seed, "noise", sample)),
-            torch.randn(shape, generator=generator(self.seed, "input perturbation", sample)),
-        )
+    def _noise(self, purpose: str, samples: list[int], shape: torch.Size) -> Tensor:
+        """One draw of normal noise for each sample, [B, *shape], each from the stream of its purpose and
+        sample, whatever else is in the batch."""
+        noise = torch.empty(len(samples), *shape, pin_memory=self.device.type == "cuda")
+        rng = torch.Generator()
+        for row, sample in zip(noise, samples, strict=True):
+            torch.randn(shape, generator=rng.manual_seed(derived_seed(self.seed, purpose, sample)), out=row)
+        return noise.to(self.device, non_blocking=True)
+
+    def _perturbed(self, eps: Tensor, samples: list[int]) -> Tensor:
+        """The noise with the input perturbation added."""
+        gamma = self.objective.ip_noise_gamma
+        if gamma == 0:
+            return eps
+        xi = self._noise("input perturbation", samples, eps.shape[1:])
+        if not self.objective.ip_noise_random_strength:
+            return eps + gamma * xi
+        streams = (generator(self.seed, "input perturbation strength", sample) for sample in samples)
+        strength = gamma * torch.stack([torch.rand((), generator=rng) for rng in streams])
+        return eps + strength.view(-1, *(1,) * (eps.dim() - 1)).to(eps.device) * xi
 
     def _timesteps(self, samples: list[int]) -> Tensor:
         """Each sample's timestep; all samples of one optimizer step share one stratified draw."""
-        step = samples[0] // self.group
-        t = draw_timesteps(self.seed, step, self.group, self.schedule.num_timesteps)
-        return t[torch.tensor([sample - step * self.group for sample in samples])]
+        done = (samples[0] - self.first_sample) // self.group
+        t = draw_timesteps(
+            self.objective.timesteps, self.probabilities, self.seed, self.first_step + done, self.group
+        )
+        first = self.first_sample + done * self.group
+        return t[torch.tensor([sample - first for sample in samples])]
+
+
+def _counted(batch: Batch) -> Tensor:
+    """[B]: 0 for samples that say nothing about the model, 1 for all others."""
+    counted = batch.weight > 0
+    if batch.mask is not None:
+        counted = counted & (batch.mask.flatten(1).sum(dim=1) > 0).to(counted.device)
+    return counted.float()
