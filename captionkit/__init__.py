@@ -19,7 +19,7 @@ from captionkit.load import dump_pipeline, dump_toml, load_pipeline, preset
 from captionkit.patterns import PatternList
 from captionkit.pipeline import CaptionPipeline
 from captionkit.policy import Claim, Policy, Probability, Rule
-from captionkit.readers import read_folder, read_jsonl, read_records
+from captionkit.readers import read_folder, read_jsonl, read_records, record_of
 from captionkit.record import Caption, Prose, Record, Rendered, Source, Step, Tag, parse_tags
 from captionkit.render import Renderer, estimate_tokens
 from captionkit.tokens import COMMA_BACKTRACK, WordMemory, chunked_length, split_chunks
@@ -62,5 +62,6 @@ __all__ = [
     "read_implications",
     "read_jsonl",
     "read_records",
+    "record_of",
     "split_chunks",
 ]

@@ -27,16 +27,27 @@ def read_picture(path: Path, ground: str = "white") -> Image.Image:
 
     Raises PictureError with the reason when any part of the file cannot be decoded.
     """
+    return read_layers(path, ground)[0]
+
+
+def read_layers(path: Path, ground: str = "white") -> tuple[Image.Image, Image.Image | None]:
+    """`read_picture`, and the picture's alpha channel (mode L, 255 is opaque), None when it has none."""
     try:
         with Image.open(path) as opened:
             opened.load()
             upright = _eight_bits(ImageOps.exif_transpose(opened))
-            if upright.has_transparency_data:
-                over = Image.new("RGBA", upright.size, ImageColor.getcolor(ground, "RGBA"))
-                upright = Image.alpha_composite(over, upright.convert("RGBA"))
-            return upright.convert("RGB")
+            if not upright.has_transparency_data:
+                return upright.convert("RGB"), None
+            layer = upright.convert("RGBA")
+            over = Image.new("RGBA", layer.size, ImageColor.getcolor(ground, "RGBA"))
+            return Image.alpha_composite(over, layer).convert("RGB"), layer.getchannel("A")
     except _WAYS_TO_FAIL as error:
         raise PictureError(str(path), _reason(path, error)) from error
+
+
+def read_gray(path: Path) -> Image.Image:
+    """Decode a whole picture as gray, upright, mode L; raises PictureError as `read_picture` does."""
+    return read_picture(path, "black").convert("L")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -65,13 +76,16 @@ def _reason(path: Path, error: BaseException) -> str:
 
 def to_bucket(image: Image.Image, fit: Fit, *, mirrored: bool = False) -> Tensor:
     """Resize to cover the bucket, crop the middle, mirror if told so: [3, H, W] in [-1, 1]."""
+    return to_tensor(cut(image, fit, Image.Resampling.LANCZOS, mirrored=mirrored))
+
+
+def cut(image: Image.Image, fit: Fit, how: Image.Resampling, *, mirrored: bool) -> Image.Image:
+    """Resize to cover the bucket, crop the middle, mirror if told so."""
     if image.size != fit.resized:
-        image = image.resize(fit.resized, Image.Resampling.LANCZOS)
+        image = image.resize(fit.resized, how)
     left, top = fit.crop
     image = image.crop((left, top, left + fit.bucket[0], top + fit.bucket[1]))
-    if mirrored:
-        image = ImageOps.mirror(image)
-    return to_tensor(image)
+    return ImageOps.mirror(image) if mirrored else image
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -16,22 +16,25 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from trainkit.buckets import Fit, Placement, Size, fit
 from trainkit.errors import PictureError, TrainkitError
-from trainkit.images import read_picture, to_bucket
-from trainkit.pictures import Picture
+from trainkit.images import to_bucket
+from trainkit.pictures import Picture, load_image
 
 Moments = tuple[Tensor, Tensor]
 """Mean and standard deviation, unscaled."""
+
+_Placed = tuple[Picture, Fit]
 
 
 def encode(vae: Any, pixels: Tensor) -> Moments:
@@ -64,8 +67,8 @@ class LatentCache:
         self.fingerprint = fingerprint
         self.transparent_as = transparent_as
 
-    def path_of(self, picture: Picture) -> Path:
-        """The file of one picture. Raises PictureError when the picture itself is gone."""
+    def path_of(self, picture: Picture, fit: Fit) -> Path:
+        """The file of one picture in one bucket. Raises PictureError when the picture itself is gone."""
         try:
             stat = picture.path.stat()
         except OSError as error:
@@ -75,15 +78,16 @@ class LatentCache:
             picture.path.resolve(),
             stat.st_size,
             stat.st_mtime_ns,
-            picture.fit,
+            fit,
             self.transparent_as,
         )
         name = hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
 
-    def load(self, picture: Picture, mirrored: bool) -> Moments:
-        """The moments of one picture. Raises PictureError when they are not there or not whole."""
-        path = self.path_of(picture)
+    def load(self, picture: Picture, fit: Fit, mirrored: bool) -> Moments:
+        """The moments of one picture in one bucket. Raises PictureError when they are not there or not
+        whole."""
+        path = self.path_of(picture, fit)
         try:
             tensors = load_file(path)
         except (OSError, SafetensorError) as error:
@@ -95,52 +99,67 @@ class LatentCache:
         side = "mirrored" if mirrored else "plain"
         return tensors[f"{side}.mean"].float(), tensors[f"{side}.std"].float()
 
-    def has(self, picture: Picture) -> bool:
-        """Whether the picture's latents are there, with the mirrored ones if they are needed.
+    def has(self, picture: Picture, fit: Fit) -> bool:
+        """Whether the picture's latents for this bucket are there, with the mirrored ones if they are needed.
 
         Raises PictureError when the picture itself is gone.
         """
         try:
             # Opening reads the header and compares it with the file's length: a file cut off is not there.
-            with safe_open(self.path_of(picture), framework="pt") as file:
+            with safe_open(self.path_of(picture, fit), framework="pt") as file:
                 return not picture.may_flip or "mirrored.mean" in file.keys()  # noqa: SIM118
         except (OSError, SafetensorError):
             return False
 
     def fill(
-        self, pictures: Sequence[Picture], vae: Any, device: torch.device, *, progress: bool = False
+        self,
+        pictures: Sequence[Picture],
+        placement: Placement,
+        vae: Any,
+        device: torch.device,
+        *,
+        progress: bool = False,
     ) -> list[PictureError]:
         """Encode what is not there yet; returns the pictures that could not be.
 
+        ``placement`` says which bucket each goes into; `fill` once per placement, when phases have several.
         Pictures are always encoded in the same company, because the last bits of a result can depend on it:
-        a cache that is filled in two goes holds the same as one that is filled in one.
+        a cache that is filled in two goes holds the same as one that is filled in one. No more than one
+        company is in memory at once.
         """
         errors: list[PictureError] = []
-        ordered = sorted(pictures, key=lambda p: p.fit.bucket)
         with tqdm(
-            total=len(ordered), desc="encoding latents", unit="pic", disable=not progress, leave=False
+            total=len(pictures), desc="encoding latents", unit="pic", disable=not progress, leave=False
         ) as bar:
-            for group in _same_shape(ordered, 16):
-                if not self._has_all(group):
+            for bucket, members in _companies(placement, 16):
+                group: list[_Placed] = []
+                for member in members:
+                    try:
+                        picture = pictures[member]
+                    except PictureError as error:
+                        errors.append(error)
+                    else:
+                        group.append((picture, fit(picture.size, bucket)))
+                if group and not self._has_all(group):
                     errors += self._encode_group(group, vae, device)
-                bar.update(len(group))
+                bar.update(len(members))
         return errors
 
-    def _has_all(self, group: list[Picture]) -> bool:
+    def _has_all(self, group: list[_Placed]) -> bool:
         try:
-            return all(self.has(picture) for picture in group)
+            return all(self.has(picture, placed) for picture, placed in group)
         except PictureError:
             return False
 
-    def _encode_group(self, group: list[Picture], vae: Any, device: torch.device) -> list[PictureError]:
+    def _encode_group(self, group: list[_Placed], vae: Any, device: torch.device) -> list[PictureError]:
         """Encode pictures of one shape together, mirrored too where that is allowed, and write one file
         each."""
         readable, pixels, errors = [], [], []
-        for picture in group:
+        for picture, placed in group:
             try:
                 # The name is taken first: a picture that changes while it is read gets a new one next time.
-                path = self.path_of(picture)
-                pixels.append(to_bucket(read_picture(picture.path, self.transparent_as), picture.fit))
+                path = self.path_of(picture, placed)
+                pixels.append(to_bucket(load_image(picture, self.transparent_as), placed))
             except PictureError as error:
                 errors.append(error)
             else:
@@ -175,8 +194,11 @@ class LatentCache:
             ) from error
 
 
-def _same_shape(pictures: list[Picture], most: int) -> Iterator[list[Picture]]:
-    """Groups of up to ``most`` pictures of one bucket; the pictures are sorted by bucket."""
-    for _, members in groupby(pictures, key=lambda p: p.fit.bucket):
-        while group := list(islice(members, most)):
-            yield group
+def _companies(placement: Placement, most: int) -> Iterator[tuple[Size, list[int]]]:
+    """Groups of up to ``most`` pictures of one bucket, by their indices in order."""
+    by_bucket = np.argsort(placement.index, kind="stable")
+    ends = np.cumsum(placement.counts)
+    for place in sorted(range(len(ends)), key=lambda i: placement.buckets[i]):
+        members = by_bucket[ends[place] - placement.counts[place] : ends[place]]
+        for first in range(0, len(members), most):
+            yield placement.buckets[place], members[first : first + most].tolist()

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, overload
 
-from PIL import ImageColor
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tqdm import tqdm
 
 from captionkit import CaptionkitError, CaptionPipeline, Record, read_records
-from trainkit.buckets import BucketConfig, Fit, Size, fit, make_buckets, nearest_bucket
+from trainkit.buckets import BucketConfig, Size
 from trainkit.errors import PictureError, TrainkitError
-from trainkit.images import picture_size
+from trainkit.images import picture_size, read_layers
+from trainkit.manifest import Manifest, is_manifest
+from trainkit.masks import Masks, is_mask, mask_of, read_mask
 
 _SHOWN = 20
 """How many bad pictures an error names."""
+
+WEIGHT_FACT = "loss_weight"
+"""The fact of a record that says how much its picture counts."""
 
 
 class DataConfig(BaseModel):
@@ -28,7 +38,8 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     path: Path
-    """Folder of pictures with sidecars, or a .jsonl table whose picture paths are relative to it."""
+    """Folder of pictures with sidecars; a .jsonl table; or a manifest: a .parquet or .arrow table that says
+    every picture's size, or a folder of .parquet shards. Picture paths are relative to the table."""
     recipe: str | dict[str, object] = "hyperfusion"
     """The caption pipeline: a preset's name, a recipe file (relative to the run file), or the recipe
     itself."""
@@ -41,6 +52,15 @@ class DataConfig(BaseModel):
     """Folder of cached latents; None keeps them in the run's own folder."""
     transparent_as: str = "white"
     """Colour that shows through transparent parts, a CSS name or #rrggbb."""
+    masks: Masks = "none"
+    """Which part of a picture counts in the loss. "none": all of it; "alpha": by its alpha channel; "file":
+    by a gray picture beside it, ``<name>-masklabel.png`` or ``<name>.mask.png``, where white counts and black
+    does not. A picture without a mask counts whole."""
+    mask_floor: float = Field(default=0.0, ge=0, le=1)
+    """How much the part that is masked out still counts; 1 is as if there were no masks."""
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """Factors on the loss of pictures, by patterns of their path relative to ``path``: "cosplay/*" = 0.5. All
+    that match multiply, with the picture's own ``loss_weight`` among its facts."""
     max_bad_share: float = Field(default=0.01, ge=0, le=1)
     """Records and pictures that cannot be used are skipped by name; a larger share than this stops the
     run."""
@@ -59,12 +79,44 @@ class DataConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One usable picture: its record, its file, and how it goes into its bucket."""
+    """One usable picture: what is known about it, where it is, and how much it counts."""
 
     record: Record
     path: Path
-    fit: Fit
+    size: Size
+    """Width and height in pixels, upright."""
     may_flip: bool
+    """Whether any caption pipeline of the run may mirror it."""
+    weight: float = 1.0
+    """Factor on its loss, 0 or more."""
+    mask: Path | None = None
+    """File of its mask: a gray picture, or the picture itself, whose alpha channel is meant then. None when
+    all of it counts."""
+
+
+def load_layers(picture: Picture, ground: str) -> tuple[Image.Image, Image.Image | None]:
+    """The decoded picture with transparency laid on ``ground``, and its mask (None: all of it counts).
+
+    Raises PictureError when one of the two cannot be used, or when the picture's size is no longer the one
+    that was planned with.
+    """
+    image, alpha = read_layers(picture.path, ground)
+    if image.size != picture.size:
+        (w, h), (found_w, found_h) = picture.size, image.size
+        raise PictureError(
+            str(picture.path), f"the manifest says {w}x{h}, the file is {found_w}x{found_h}: prepare again"
+        )
+    return image, alpha if picture.mask == picture.path else load_mask(picture)
+
+
+def load_image(picture: Picture, ground: str) -> Image.Image:
+    """The decoded picture without its mask; raises PictureError as `load_layers` does."""
+    return load_layers(replace(picture, mask=None), ground)[0]
+
+
+def load_mask(picture: Picture) -> Image.Image | None:
+    """The mask of a picture, None when all of it counts; raises PictureError when it cannot be used."""
+    return None if picture.mask is None else read_mask(picture.mask, picture.path, picture.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,73 +127,179 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class _Maker:
+    """Makes a picture of a record and a size, by the settings of the run."""
+
+    folder: Path
+    pipelines: tuple[CaptionPipeline, ...]
+    masks: Masks
+    weights: tuple[tuple[str, float], ...]
+
+    def __call__(self, record: Record, size: Size) -> Picture:
+        """Raises PictureError when the record's ``loss_weight`` is none."""
+        assert record.image is not None, "seen to before the size was known"
+        path = self.folder / record.image
+        may_flip = any(pipeline.may_flip(record) for pipeline in self.pipelines)
+        return Picture(record, path, size, may_flip, self._weight(record), mask_of(path, self.masks))
+
+    def _weight(self, record: Record) -> float:
+        own = record.fact(WEIGHT_FACT)
+        if own is None:
+            own = 1.0
+        if isinstance(own, bool | str) or not (math.isfinite(own) and own >= 0):
+            raise PictureError(record.id, f"{WEIGHT_FACT} is {own!r}, must be a number, 0 or more")
+        if not self.weights:
+            return float(own)
+        name = relative(str(record.image), self.folder)
+        return float(own) * math.prod(f for pattern, f in self.weights if fnmatchcase(name, pattern))
+
+
+def relative(image: str, folder: Path) -> str:
+    """A picture's path as the patterns of ``data.weights`` see it: relative to the data folder, with "/"."""
+    if os.path.isabs(image):
+        path = Path(image)
+        return (
+            path.relative_to(folder.absolute()) if path.is_relative_to(folder.absolute()) else path
+        ).as_posix()
+    return image.replace(os.sep, "/")
+
+
+@dataclass(frozen=True)
+class _Rows(Sequence[Picture]):
+    """Pictures of a manifest, each made when it is asked for.
+
+    Asking for one raises PictureError when no record can be made of its row.
+    """
+
+    manifest: Manifest
+    rows: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    make: _Maker
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Picture: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Picture]: ...
+    def __getitem__(self, index: int | slice) -> Picture | Sequence[Picture]:
+        if isinstance(index, slice):
+            return self.at(np.arange(len(self))[index])
+        row, (width, height) = int(self.rows[index]), self.sizes[index]
+        return self.make(self.manifest.record(row), (int(width), int(height)))
+
+    def at(self, indices: NDArray[np.int64]) -> _Rows:
+        """Some of the pictures."""
+        return replace(self, rows=self.rows[indices], sizes=self.sizes[indices])
+
+
+@dataclass(frozen=True)
 class DataSet:
     """All usable pictures in a fixed order, and what was left out."""
 
-    pictures: tuple[Picture, ...]
-    skipped: tuple[Skipped, ...]
-    too_small: int
-    """How many pictures are smaller than their bucket and are enlarged."""
+    pictures: Sequence[Picture]
+    """A tuple for folders and JSON Lines. Of a manifest each picture is made when it is asked for, which
+    raises PictureError when its row holds no record."""
+    sizes: NDArray[np.int32]
+    """[N, 2]: width and height of every picture, upright."""
+    skipped: tuple[Skipped, ...] = ()
+    """What cannot be used, of the whole data set."""
+    notes: tuple[str, ...] = ()
+    """What a user should know and nothing is stopped by."""
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> DataSet:
+        """Some of the pictures, in the order of ``indices``."""
+        chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
+        pictures = self.pictures
+        some = (
+            pictures.at(chosen)
+            if isinstance(pictures, _Rows)
+            else tuple(pictures[i] for i in chosen.tolist())
+        )
+        return replace(self, pictures=some, sizes=self.sizes[chosen])
 
 
-def read_data(config: DataConfig, pipeline: CaptionPipeline, *, progress: bool = False) -> DataSet:
-    """Read every record, decode every picture once, and assign buckets.
+def read_data(config: DataConfig, pipelines: Sequence[CaptionPipeline], *, progress: bool = False) -> DataSet:
+    """Every usable picture. Those of a folder or a JSON Lines table are decoded once, to find their size and
+    what is broken; a manifest is trusted.
 
+    ``pipelines`` are all caption pipelines of the run: a picture that one of them may mirror may be mirrored.
     Raises TrainkitError when the folder is missing, when nothing can be used, or when more than
     ``max_bad_share`` cannot be.
     """
     if not config.path.exists():
         raise TrainkitError(f"data.path: no such folder or table: {config.path}")
+    read = _from_manifest if is_manifest(config.path) else _from_records
+    data = read(config, tuple(pipelines), progress)
+    _refuse_too_many(config, data.skipped, len(data.pictures) + len(data.skipped))
+    if not len(data.pictures):
+        raise TrainkitError(f"data.path: {config.path} holds no picture that can be used")
+    return data
+
+
+def _from_manifest(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], progress: bool) -> DataSet:
+    del progress  # It takes seconds.
+    manifest = Manifest(config.path)
+    if twice := manifest.twice():
+        _refuse_twice(config, [name for name, _ in twice])
+    bad = manifest.bad_rows()
+    skipped = tuple(Skipped(manifest.where(row), reason) for row, reason in sorted(bad.items()))
+    rows = np.delete(np.arange(len(manifest)), sorted(bad))
+    sizes = manifest.sizes[rows].astype(np.int32)
+    make = _Maker(manifest.folder, pipelines, config.masks, tuple(config.weights.items()))
+    names = (image for chunk in manifest.images.chunks for image in chunk.to_pylist() if image is not None)
+    return DataSet(_Rows(manifest, rows, sizes, make), sizes, skipped, _notes(config, names, manifest.folder))
+
+
+def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], progress: bool) -> DataSet:
     skipped: list[Skipped] = []
+
+    def skip(error: CaptionkitError) -> None:
+        # A mask lies among the pictures and looks like one without captions.
+        if error.where is None or not is_mask(Path(error.where)):
+            skipped.append(Skipped(error.where or "?", str(error)))
+
     try:
-        records = list(
-            read_records(config.path, on_error=lambda e: skipped.append(Skipped(e.where or "?", str(e))))
-        )
+        records = list(read_records(config.path, on_error=skip))
     except CaptionkitError as error:
         raise TrainkitError(f"data.path: {error}") from error
     if twice := [name for name, count in Counter(r.id for r in records).items() if count > 1]:
-        raise TrainkitError(
-            f"data.path: {config.path}: {len(twice)} ids stand there more than once, such as {twice[0]!r}; "
-            "their captions "
-            "would share their draws. Give every record its own id."
-        )
+        _refuse_twice(config, twice)
     folder = config.path if config.path.is_dir() else config.path.parent
-    buckets = make_buckets(config.buckets)
+    make = _Maker(folder, pipelines, config.masks, tuple(config.weights.items()))
     pictures: list[Picture] = []
-    too_small = 0
-    for record, result in _sizes(records, folder, progress):
+    for result in _measured(records, make, progress):
         if isinstance(result, PictureError):
             skipped.append(Skipped(result.picture, result.reason))
-            continue
-        placed = fit(result, nearest_bucket(result, buckets))
-        too_small += placed.resized[0] > result[0]
-        pictures.append(Picture(record, folder / str(record.image), placed, pipeline.may_flip(record)))
-    total = len(pictures) + len(skipped)
-    _refuse_too_many(config, skipped, total)
-    if not pictures:
-        raise TrainkitError(f"data.path: {config.path} holds no picture that can be used")
-    return DataSet(tuple(pictures), tuple(skipped), too_small)
+        else:
+            pictures.append(result)
+    sizes = np.array([p.size for p in pictures], dtype=np.int32).reshape(-1, 2)
+    notes = _notes(config, (str(p.record.image) for p in pictures), folder)
+    if config.masks == "file" and not any(p.mask for p in pictures):
+        notes += ('data.masks is "file", but no picture has a mask beside it',)
+    return DataSet(tuple(pictures), sizes, tuple(skipped), notes)
 
 
-def _sizes(
-    records: list[Record], folder: Path, progress: bool
-) -> Iterator[tuple[Record, Size | PictureError]]:
-    """Each record with its picture's size, or with what is wrong with the picture; decoding runs in
-    threads."""
+def _measured(records: list[Record], make: _Maker, progress: bool) -> Iterator[Picture | PictureError]:
+    """Each record's picture, or what is wrong with it; decoding runs in threads."""
 
-    def measured(record: Record) -> Size | PictureError:
+    def measured(record: Record) -> Picture | PictureError:
         if record.image is None:
             return PictureError(record.id, "the record names no picture")
         try:
-            return picture_size(folder / record.image)
+            picture = make(record, picture_size(make.folder / record.image))
+            if picture.mask != picture.path:
+                load_mask(picture)
         except PictureError as error:
             return error
+        return picture
 
     with ThreadPoolExecutor() as pool:
-        results: Iterable[Size | PictureError] = pool.map(measured, records)
+        results: Iterable[Picture | PictureError] = pool.map(measured, records)
         yield from tqdm(
-            zip(records, results, strict=True),
+            results,
             total=len(records),
             desc="reading pictures",
             unit="pic",
@@ -150,7 +308,27 @@ def _sizes(
         )
 
 
-def _refuse_too_many(config: DataConfig, skipped: list[Skipped], total: int) -> None:
+def _notes(config: DataConfig, images: Iterable[str], folder: Path) -> tuple[str, ...]:
+    """The patterns of ``weights`` that match no picture."""
+    idle = set(config.weights)
+    for image in images if idle else ():
+        name = relative(image, folder)
+        idle = {pattern for pattern in idle if not fnmatchcase(name, pattern)}
+        if not idle:
+            break
+    return tuple(
+        f"data.weights: {pattern!r} matches no picture" for pattern in config.weights if pattern in idle
+    )
+
+
+def _refuse_twice(config: DataConfig, twice: list[str]) -> None:
+    raise TrainkitError(
+        f"data.path: {config.path}: {len(twice)} ids stand there more than once, such as {twice[0]!r}; "
+        "their captions would share their draws. Give every record its own id."
+    )
+
+
+def _refuse_too_many(config: DataConfig, skipped: Sequence[Skipped], total: int) -> None:
     share = len(skipped) / max(1, total)
     if share <= config.max_bad_share:
         return

@@ -1,9 +1,9 @@
-"""JSON Lines: one record per line."""
+"""JSON Lines: one record per line; and the record of one object, wherever it was read."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from captionkit.errors import CaptionkitError, DataError
@@ -86,12 +86,26 @@ def _record(text: str, file: Path, number: int) -> Record:
             where=where,
             hint="write one object per line, for example: jq -c '.[]' old.json > new.jsonl",
         )
-    fields = parse_object(text, file, number)
-    image = _image(fields, where)
-    tags, prose = tags_in(fields, where), prose_in(fields, where)
-    if not tags and not prose:
-        raise neither(fields, where)
-    facts = facts_in(fields, where)
+    return record_of(parse_object(text, file, number), where)
+
+
+def record_of(fields: Mapping[str, object], where: str) -> Record:
+    """The record of one object that is read already, such as a row of a table; keys as in `read_jsonl`.
+
+    Values are what JSON knows: texts, numbers, true, false, None, lists, and dicts under names. `where` is
+    the place that errors name, such as "pictures.parquet: row 7". Raises `DataError` as for a line.
+
+    >>> record_of({"image": "a.png", "tags": ["fox", "snow"], "score": 7}, "row 1").id
+    'a'
+    """
+    try:
+        image = _image(fields, where)
+        tags, prose = tags_in(fields, where), prose_in(fields, where)
+        if not tags and not prose:
+            raise neither(fields, where)
+        facts = facts_in(fields, where)
+    except TypeError as error:  # What JSON does not know cannot be shown as JSON in a message.
+        raise DataError(f"holds what JSON does not know: {error}", where=where) from error
     return Record(_id(fields, image, where), tags, prose, image, tuple(facts.items()))
 
 

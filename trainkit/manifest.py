@@ -1,0 +1,212 @@
+"""A table of pictures that were measured before: opened in seconds however many there are.
+
+Parquet, a folder of Parquet shards, or an Arrow IPC file (which is memory-mapped). Columns: ``image`` (path,
+relative to the table), ``width`` and ``height`` (pixels, after EXIF orientation), ``id`` (optional), and
+tags, captions and facts as `captionkit.read_jsonl` takes them. No picture is opened here, and a row becomes
+a record only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionkit import CaptionkitError, Record, record_of
+from trainkit.errors import PictureError, TrainkitError
+
+_ARROW_SUFFIXES = frozenset({".arrow", ".feather", ".ipc"})
+_IMAGE_COLUMNS = ("image", "file", "file_name")
+_SIDES = ("width", "height")
+_STEM = r"^((?:(?s:.)*/)?\.*[^/.][^/]*)\.[^/.]*$"
+"""What `os.path.splitext` leaves of a path, as RE2 understands it."""
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a path is a Parquet or Arrow file, or a folder with Parquet files directly in it."""
+    if path.is_dir():
+        return bool(_shards(path))
+    return path.suffix.lower() in _ARROW_SUFFIXES | {".parquet"}
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*.parquet") if p.is_file() and not p.name.startswith("."))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An opened table. A copy in another process opens the files anew, as nothing of it can be pickled."""
+
+    path: Path
+
+    def __reduce__(self) -> tuple[type[Manifest], tuple[Path]]:
+        return Manifest, (self.path,)
+
+    @property
+    def folder(self) -> Path:
+        """Where the paths of pictures start."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def where(self, row: int) -> str:
+        """The place of a row as errors name it: rows count from 1 within their file."""
+        file, _, _, before = self._batches[self._at(row)]
+        return f"{file}: row {row - before + 1}"
+
+    def record(self, row: int) -> Record:
+        """The record of a row, counted from 0. Raises PictureError when none can be made of it."""
+        at = self._at(row)
+        _, batch, first, _ = self._batches[at]
+        fields = batch.slice(row - first, 1).to_pylist(maps_as_pydicts="strict")[0]
+        try:
+            return record_of(fields, self.where(row))
+        except CaptionkitError as error:
+            where = self.where(row)
+            raise PictureError(where, str(error).removeprefix(f"{where}: ")) from error
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """[N, 2]: width and height of every row, 0 where the table says nothing."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        columns = []
+        for side in _SIDES:
+            parts = [pc.fill_null(batch.column(side).cast(pa.int64()), 0) for _, batch, _, _ in self._batches]
+            columns.append(np.concatenate([part.to_numpy(zero_copy_only=False) for part in parts]))
+        return np.stack(columns, axis=1)
+
+    @cached_property
+    def images(self) -> Any:
+        """The pictures' paths as a pyarrow column of text."""
+        return self._texts(_IMAGE_COLUMNS)
+
+    def ids(self) -> Any:
+        """The records' ids as a pyarrow column of text: the id, or the picture's path without its suffix."""
+        import pyarrow.compute as pc
+
+        stems = pc.replace_substring_regex(self.images, pattern=_STEM, replacement=r"\1")
+        given = self._texts(("id",))
+        return stems if given is None else pc.coalesce(given, stems)
+
+    def bad_rows(self) -> dict[int, str]:
+        """Rows that name no picture or no size, each with what is wrong."""
+        import pyarrow.compute as pc
+
+        bad = dict.fromkeys(
+            np.flatnonzero(pc.is_null(self.images).to_numpy(zero_copy_only=False)).tolist(),
+            "the row names no picture",
+        )
+        for row in np.flatnonzero(((self.sizes <= 0) | (self.sizes > _MOST)).any(axis=1)).tolist():
+            width, height = self.sizes[row]
+            bad.setdefault(
+                row, f"width and height are {width} and {height}, must be pixels from 1 to {_MOST}"
+            )
+        return bad
+
+    def twice(self) -> list[tuple[str, int]]:
+        """Ids that stand there more than once, each with how often."""
+        import pyarrow.compute as pc
+
+        ids = self.ids()
+        if pc.count_distinct(ids).as_py() == len(ids) - ids.null_count:
+            return []
+        counted = pc.value_counts(ids.drop_null())
+        many = counted.filter(pc.greater(pc.struct_field(counted, [1]), 1))
+        return [(entry["values"], entry["counts"]) for entry in many.to_pylist()]
+
+    def _texts(self, names: tuple[str, ...]) -> Any:
+        import pyarrow as pa
+
+        parts = []
+        for _, batch, _, _ in self._batches:
+            name = next((n for n in names if n in batch.schema.names), None)
+            if name is None:
+                return None
+            parts.append(batch.column(name).cast(pa.large_string()))
+        return pa.chunked_array(parts, pa.large_string())
+
+    @cached_property
+    def _batches(self) -> list[tuple[Path, Any, int, int]]:
+        """(file, record batch, its first row in the whole, the file's first row in the whole)."""
+        files = _shards(self.path) if self.path.is_dir() else [self.path]
+        found: list[tuple[Path, Any, int, int]] = []
+        row = 0
+        for file in files:
+            before = row
+            for batch in _open(file):
+                if batch.num_rows:
+                    found.append((file, batch, row, before))
+                    row += batch.num_rows
+        if not found:
+            raise TrainkitError(f"data.path: {self.path} holds no rows")
+        return found
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return [first + batch.num_rows for _, batch, first, _ in self._batches]
+
+    def _at(self, row: int) -> int:
+        return bisect.bisect_right(self._ends, row)
+
+
+_MOST = 1_000_000
+"""Wider or higher is no picture but a mistake."""
+
+
+def _open(file: Path) -> list[Any]:
+    """The record batches of one file; raises TrainkitError for what is no table of pictures."""
+    import pyarrow as pa
+    import pyarrow.ipc
+    import pyarrow.parquet as pq
+
+    try:
+        if file.suffix.lower() in _ARROW_SUFFIXES:
+            reader = pyarrow.ipc.open_file(pa.memory_map(str(file)))
+            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+            schema = reader.schema
+        else:
+            tags = [c.path for c in _columns(pq.ParquetFile(file)) if c.path.startswith("tags")]
+            # Tags recur: as numbers into a list of names they take a quarter of the memory.
+            table = pq.read_table(file, read_dictionary=tags, partitioning=None)
+            batches, schema = table.to_batches(), table.schema
+    except (OSError, pa.ArrowException) as error:
+        raise TrainkitError(f"data.path: {file} cannot be read: {error}") from error
+    _check_schema(file, schema)
+    return batches
+
+
+def _columns(file: Any) -> list[Any]:
+    return [c for i in range(len(file.schema)) if (c := file.schema.column(i)).physical_type == "BYTE_ARRAY"]
+
+
+def _check_schema(file: Path, schema: Any) -> None:
+    import pyarrow as pa
+
+    t = pa.types
+    texts = {"image": _IMAGE_COLUMNS, "width": ("width",), "height": ("height",)}
+    for what, names in texts.items():
+        name = next((n for n in names if n in schema.names), None)
+        if name is None:
+            raise TrainkitError(
+                f"data.path: {file} has no column {what!r}; a manifest needs image (text), width and height "
+                f"(whole numbers), and has {', '.join(schema.names)}"
+            )
+        kind = schema.field(name).type
+        plain = kind.value_type if t.is_dictionary(kind) else kind
+        right = t.is_integer(plain) if what in _SIDES else t.is_string(plain) or t.is_large_string(plain)
+        if not right:
+            wanted = "whole numbers (pixels)" if what in _SIDES else "text (paths)"
+            raise TrainkitError(f"data.path: {file}: column {name!r} is {kind}, must be {wanted}")
+    if "id" in schema.names:
+        kind = schema.field("id").type
+        plain = kind.value_type if t.is_dictionary(kind) else kind
+        if not (t.is_integer(plain) or t.is_string(plain) or t.is_large_string(plain)):
+            raise TrainkitError(f"data.path: {file}: column 'id' is {kind}, must be text or whole numbers")

@@ -1,0 +1,80 @@
+"""Which part of a picture counts: a mask from its alpha channel or from a file beside it.
+
+White counts, black does not. A mask is cut exactly as its picture is, then averaged over the pixels of each
+latent pixel, so that it weights the loss there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from trainkit.buckets import Fit, Size
+from trainkit.errors import PictureError
+from trainkit.images import cut, read_gray, read_layers
+
+Masks = Literal["none", "alpha", "file"]
+
+_ENDINGS = ("-masklabel.png", ".mask.png")
+"""What stands behind a picture's name without its suffix: as OneTrainer names masks, and a plainer way."""
+
+
+def mask_of(picture: Path, masks: Masks) -> Path | None:
+    """Where the mask of a picture stands: in the picture itself, in a file beside it, or nowhere (all of it
+    counts)."""
+    if masks == "alpha":
+        return picture
+    if masks == "none":
+        return None
+    beside = (picture.with_name(picture.stem + ending) for ending in _ENDINGS)
+    return next((path for path in beside if path.is_file()), None)
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file is the mask of a picture beside it."""
+    for ending in _ENDINGS:
+        stem = path.name.removesuffix(ending)
+        if stem and stem != path.name:
+            return any(
+                other != path and other.stem == stem for other in path.parent.glob(f"{_quoted(stem)}.*")
+            )
+    return False
+
+
+def _quoted(name: str) -> str:
+    """A name in which nothing is a wildcard."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def read_mask(path: Path, picture: Path, size: Size) -> Image.Image | None:
+    """The mask at ``path`` of a picture of ``size``, mode L, of any size; None when the picture has no alpha
+    channel to take it from.
+
+    Raises PictureError when it cannot be read, or when its aspect ratio is not the picture's (to within a
+    pixel of the mask).
+    """
+    if path == picture:
+        return read_layers(path)[1]
+    mask = read_gray(path)
+    (w, h), (mask_w, mask_h) = size, mask.size
+    if abs(mask_w - mask_h * w / h) > 1 and abs(mask_h - mask_w * h / w) > 1:
+        raise PictureError(
+            str(picture),
+            f"its mask {path.name} is {mask_w}x{mask_h}, which is no scaled copy of {w}x{h}; draw it anew",
+        )
+    return mask
+
+
+def latent_mask(mask: Image.Image, fit: Fit, factor: int, *, mirrored: bool, floor: float) -> Tensor:
+    """How much each latent pixel counts: [1, h, w] in [floor, 1].
+
+    ``factor`` is the number of picture pixels per latent pixel; what is black in the mask counts ``floor``.
+    """
+    seen = cut(mask, fit, Image.Resampling.BILINEAR, mirrored=mirrored)
+    pixels = torch.from_numpy(np.array(seen, dtype=np.float32))[None] / 255
+    return floor + (1 - floor) * torch.nn.functional.avg_pool2d(pixels, factor)
