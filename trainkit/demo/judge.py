@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainkit.demo.scenes import FIGURE_COLOURS, GROUND_COLOURS
+from trainkit.probe import lightness
 
 LEAST_AREA = 0.01
 """A figure smaller than this share of the picture does not count; the smallest drawn one covers 2 %."""
@@ -34,13 +35,11 @@ def shown_colour(image: Image.Image) -> str | None:
 
 def luminance(image: Image.Image) -> float:
     """Mean CIELAB lightness of the picture's border (an eighth of each side): 0 black, 100 white."""
-    lab = to_lab(np.asarray(image.convert("RGB"), dtype=np.float64).reshape(-1, 3))[:, 0].reshape(
-        image.size[::-1]
-    )
-    h, w = lab.shape
-    border = np.ones_like(lab, dtype=bool)
+    L = lightness(image)
+    h, w = L.shape
+    border = np.ones_like(L, dtype=bool)
     border[h // 8 : -(h // 8), w // 8 : -(w // 8)] = False
-    return float(lab[border].mean())
+    return float(L[border].mean())
 
 
 def to_lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
