@@ -20,7 +20,7 @@ from trainkit.errors import PictureError
 from trainkit.images import to_bucket
 from trainkit.latents import LatentCache
 from trainkit.masks import latent_mask
-from trainkit.pictures import Picture, load_layers, load_mask
+from trainkit.picture import Picture, load_layers, load_mask
 from trainkit.text import Tokens
 
 

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from trainkit.buckets import Fit, Placement, Size, fit
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.images import to_bucket
-from trainkit.pictures import Picture, load_image
+from trainkit.picture import Picture, load_image
 
 Moments = tuple[Tensor, Tensor]
 """Mean and standard deviation, unscaled."""

@@ -191,6 +191,10 @@ def _check_schema(file: Path, schema: Any) -> None:
     import pyarrow as pa
 
     t = pa.types
+    if len(paths := [name for name in _IMAGE_COLUMNS if name in schema.names]) > 1:
+        raise TrainkitError(
+            f"data.path: {file} has columns {' and '.join(map(repr, paths))}; keep one of them"
+        )
     texts = {"image": _IMAGE_COLUMNS, "width": ("width",), "height": ("height",)}
     for what, names in texts.items():
         name = next((n for n in names if n in schema.names), None)

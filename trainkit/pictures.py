@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,22 +12,23 @@ from typing import Annotated, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor
+from PIL import ImageColor
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tqdm import tqdm
 
 from captionkit import CaptionkitError, CaptionPipeline, Record, read_records
-from trainkit.buckets import BucketConfig, Size
+from trainkit.buckets import BucketConfig
 from trainkit.errors import PictureError, TrainkitError
-from trainkit.images import picture_size, read_layers
+from trainkit.images import picture_size
 from trainkit.manifest import Manifest, is_manifest
-from trainkit.masks import Masks, is_mask, mask_of, read_mask
+from trainkit.masks import Masks, is_mask
+from trainkit.picture import Maker, Picture, load_mask, relative
 
 _SHOWN = 20
 """How many bad pictures an error names."""
 
-WEIGHT_FACT = "loss_weight"
-"""The fact of a record that says how much its picture counts."""
+_TRIED = 256
+"""How many rows of a manifest are looked at when it is opened."""
 
 
 class DataConfig(BaseModel):
@@ -78,91 +77,11 @@ class DataConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One usable picture: what is known about it, where it is, and how much it counts."""
-
-    record: Record
-    path: Path
-    size: Size
-    """Width and height in pixels, upright."""
-    may_flip: bool
-    """Whether any caption pipeline of the run may mirror it."""
-    weight: float = 1.0
-    """Factor on its loss, 0 or more."""
-    mask: Path | None = None
-    """File of its mask: a gray picture, or the picture itself, whose alpha channel is meant then. None when
-    all of it counts."""
-
-
-def load_layers(picture: Picture, ground: str) -> tuple[Image.Image, Image.Image | None]:
-    """The decoded picture with transparency laid on ``ground``, and its mask (None: all of it counts).
-
-    Raises PictureError when one of the two cannot be used, or when the picture's size is no longer the one
-    that was planned with.
-    """
-    image, alpha = read_layers(picture.path, ground)
-    if image.size != picture.size:
-        (w, h), (found_w, found_h) = picture.size, image.size
-        raise PictureError(
-            str(picture.path), f"the manifest says {w}x{h}, the file is {found_w}x{found_h}: prepare again"
-        )
-    return image, alpha if picture.mask == picture.path else load_mask(picture)
-
-
-def load_image(picture: Picture, ground: str) -> Image.Image:
-    """The decoded picture without its mask; raises PictureError as `load_layers` does."""
-    return load_layers(replace(picture, mask=None), ground)[0]
-
-
-def load_mask(picture: Picture) -> Image.Image | None:
-    """The mask of a picture, None when all of it counts; raises PictureError when it cannot be used."""
-    return None if picture.mask is None else read_mask(picture.mask, picture.path, picture.size)
-
-
-@dataclass(frozen=True, slots=True)
 class Skipped:
     """A record or picture that cannot be used, and why."""
 
     name: str
     reason: str
-
-
-@dataclass(frozen=True)
-class _Maker:
-    """Makes a picture of a record and a size, by the settings of the run."""
-
-    folder: Path
-    pipelines: tuple[CaptionPipeline, ...]
-    masks: Masks
-    weights: tuple[tuple[str, float], ...]
-
-    def __call__(self, record: Record, size: Size) -> Picture:
-        """Raises PictureError when the record's ``loss_weight`` is none."""
-        assert record.image is not None, "seen to before the size was known"
-        path = self.folder / record.image
-        may_flip = any(pipeline.may_flip(record) for pipeline in self.pipelines)
-        return Picture(record, path, size, may_flip, self._weight(record), mask_of(path, self.masks))
-
-    def _weight(self, record: Record) -> float:
-        own = record.fact(WEIGHT_FACT)
-        if own is None:
-            own = 1.0
-        if isinstance(own, bool | str) or not (math.isfinite(own) and own >= 0):
-            raise PictureError(record.id, f"{WEIGHT_FACT} is {own!r}, must be a number, 0 or more")
-        if not self.weights:
-            return float(own)
-        name = relative(str(record.image), self.folder)
-        return float(own) * math.prod(f for pattern, f in self.weights if fnmatchcase(name, pattern))
-
-
-def relative(image: str, folder: Path) -> str:
-    """A picture's path as the patterns of ``data.weights`` see it: relative to the data folder, with "/"."""
-    if os.path.isabs(image):
-        path = Path(image)
-        return (
-            path.relative_to(folder.absolute()) if path.is_relative_to(folder.absolute()) else path
-        ).as_posix()
-    return image.replace(os.sep, "/")
 
 
 @dataclass(frozen=True)
@@ -175,7 +94,7 @@ class _Rows(Sequence[Picture]):
     manifest: Manifest
     rows: NDArray[np.int64]
     sizes: NDArray[np.int32]
-    make: _Maker
+    make: Maker
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -245,12 +164,44 @@ def _from_manifest(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], p
     if twice := manifest.twice():
         _refuse_twice(config, [name for name, _ in twice])
     bad = manifest.bad_rows()
+    tried, notes = _try_some(config, manifest, bad)
+    bad |= tried
     skipped = tuple(Skipped(manifest.where(row), reason) for row, reason in sorted(bad.items()))
     rows = np.delete(np.arange(len(manifest)), sorted(bad))
     sizes = manifest.sizes[rows].astype(np.int32)
-    make = _Maker(manifest.folder, pipelines, config.masks, tuple(config.weights.items()))
+    make = Maker(manifest.folder, pipelines, config.masks, tuple(config.weights.items()))
     names = (image for chunk in manifest.images.chunks for image in chunk.to_pylist() if image is not None)
-    return DataSet(_Rows(manifest, rows, sizes, make), sizes, skipped, _notes(config, names, manifest.folder))
+    notes += _notes(config, names, manifest.folder)
+    return DataSet(_Rows(manifest, rows, sizes, make), sizes, skipped, notes)
+
+
+def _try_some(
+    config: DataConfig, manifest: Manifest, bad: dict[int, str]
+) -> tuple[dict[int, str], tuple[str, ...]]:
+    """(rows of which no record can be made, a note on pictures that are not there) of a few rows spread over
+    the manifest, so that what is wrong with all of them is found now and not in the first batch."""
+    rows = np.unique(np.linspace(0, len(manifest) - 1, _TRIED, dtype=np.int64)).tolist()
+    broken: dict[int, str] = {}
+    missing: list[Path] = []
+    for row in [row for row in rows if row not in bad]:
+        try:
+            path = manifest.folder / str(manifest.record(row).image)
+        except PictureError as error:
+            broken[row] = error.reason
+            continue
+        if not path.is_file():
+            missing.append(path)
+    # Twice the share that is allowed, and two: by chance alone, fewer than 1 in 100 good manifests fail.
+    if len(manifest) > len(rows) and len(broken) > 2 * config.max_bad_share * len(rows) + 2:
+        row, reason = next(iter(broken.items()))
+        raise TrainkitError(
+            f"data.path: {len(broken)} of {len(rows)} rows that were tried are no records (data.max_bad_share "
+            f"allows {config.max_bad_share:.1%}), such as\n  {manifest.where(row)}: {reason}"
+        )
+    if not missing:
+        return broken, ()
+    what = f"{len(missing)} of {len(rows)} pictures that were looked for are not there"
+    return broken, (f"data.path: {what}, such as {missing[0]}",)
 
 
 def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], progress: bool) -> DataSet:
@@ -268,7 +219,7 @@ def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], pr
     if twice := [name for name, count in Counter(r.id for r in records).items() if count > 1]:
         _refuse_twice(config, twice)
     folder = config.path if config.path.is_dir() else config.path.parent
-    make = _Maker(folder, pipelines, config.masks, tuple(config.weights.items()))
+    make = Maker(folder, pipelines, config.masks, tuple(config.weights.items()))
     pictures: list[Picture] = []
     for result in _measured(records, make, progress):
         if isinstance(result, PictureError):
@@ -282,7 +233,7 @@ def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], pr
     return DataSet(tuple(pictures), sizes, tuple(skipped), notes)
 
 
-def _measured(records: list[Record], make: _Maker, progress: bool) -> Iterator[Picture | PictureError]:
+def _measured(records: list[Record], make: Maker, progress: bool) -> Iterator[Picture | PictureError]:
     """Each record's picture, or what is wrong with it; decoding runs in threads."""
 
     def measured(record: Record) -> Picture | PictureError:
