@@ -29,7 +29,9 @@ def check_model_folder(folder: Path) -> list[str]:
     if not folder.is_dir():
         hint = "give a folder in diffusers' format"
         if folder.is_file():
-            hint = "this is a single file; convert it with StableDiffusionPipeline.from_single_file first"
+            hint = (
+                f"this is a single file; make a folder of it first: trainkit import {folder.name} -o FOLDER"
+            )
         return [f"no model folder at {folder}: {hint}"]
     problems = []
     for part, configs in _NEEDED.items():
@@ -37,12 +39,12 @@ def check_model_folder(folder: Path) -> list[str]:
             problems.append(f"{folder} lacks its {part}/ folder")
         elif not any((folder / part / name).is_file() for name in configs):
             problems.append(f"{folder / part} lacks {' or '.join(configs)}")
-        elif part in _NETWORKS and not _weights(folder / part):
+        elif part in _NETWORKS and not weight_files(folder / part):
             problems.append(f"{folder / part} holds no *.safetensors weights{_found_instead(folder / part)}")
     return problems or [*_cut_off(folder), *_mismatches(folder)]
 
 
-def _weights(part: Path) -> list[Path]:
+def weight_files(part: Path) -> list[Path]:
     """The weight files that are loaded, in shards or in one; variants (fp16, non_ema) are not among them."""
     return sorted(p for p in part.glob("*.safetensors") if _LOADED.fullmatch(p.name))
 
@@ -58,7 +60,7 @@ def _found_instead(part: Path) -> str:
 def _cut_off(folder: Path) -> list[str]:
     """Weight files that are not whole; opening one compares its header with the file's length."""
     problems = []
-    for path in (path for part in _NETWORKS for path in _weights(folder / part)):
+    for path in (path for part in _NETWORKS for path in weight_files(folder / part)):
         try:
             with safe_open(path, framework="pt"):
                 pass
@@ -94,5 +96,5 @@ def _mismatches(folder: Path) -> list[str]:
 
 def model_version(folder: Path) -> str:
     """What tells two base models apart without reading their weights: the sizes of the files."""
-    files = [path for part in _NETWORKS for path in _weights(folder / part)]
+    files = [path for part in _NETWORKS for path in weight_files(folder / part)]
     return ", ".join(f"{p.parent.name}/{p.name} of {p.stat().st_size} bytes" for p in files)
