@@ -7,7 +7,10 @@ Shapes: ids are int64 [B, n, 77] with n chunks; the context is float [B, L, d] w
     kohya      L = 75 n + 2   only the first begin and the last end token stay
 
 Clip skip is counted as the front ends do: 1 uses the last layer of the text encoder, 2 the one before, and so
-on; the final layer norm is always applied. (diffusers calls the same thing ``clip_skip = 1``.)
+on; the final layer norm is always applied. (diffusers calls clip skip 2 ``clip_skip = 1``.)
+
+A text is taken literally: parentheses, colons and square brackets are tokens as in the captions that the
+model is trained on, never the front ends' marks of emphasis.
 """
 
 from __future__ import annotations
@@ -31,11 +34,12 @@ class TextConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
-    max_tokens: int = Field(default=525, ge=75, le=3000, multiple_of=75)
+    max_tokens: int = Field(default=525, ge=75, multiple_of=75)
     """Longest caption in tokens, a multiple of 75. The caption pipeline leaves out whole tags to stay within
-    it."""
+    it. Chunks are encoded apart, so neither the text encoder nor the UNet sets a limit; a batch is only as
+    long as its longest caption needs."""
     clip_skip: int = Field(default=2, ge=1, le=12)
-    """1: last layer of the text encoder; 2: the layer before it (the recipe's)."""
+    """1: last layer of the text encoder; 2: the layer before it (the recipe's). SD 1.5's has 12."""
     chunk_mode: ChunkMode = "concat77"
     """How the chunks of a long caption are joined; see the module."""
     backtrack: int = Field(default=COMMA_BACKTRACK, ge=0, le=74)
@@ -87,6 +91,10 @@ class Tokens:
         count = self._memory.count(text)
         return count if count <= self.chunk else chunked_length(self._split(text), self.chunk)
 
+    def num_chunks(self, text: str) -> int:
+        """Chunks that a text takes up, at least 1."""
+        return len(self._split(text))
+
     def _split(self, text: str) -> list[list[int]]:
         return split_chunks(
             self.ids(text), separators=self._commas, size=self.chunk, backtrack=self.backtrack
@@ -95,8 +103,8 @@ class Tokens:
     def chunks(self, texts: list[str], num_chunks: int | None = None) -> Tensor:
         """Token ids [B, n, 77]; n is what the longest text needs (at least 1), or ``num_chunks``.
 
-        Raises TrainkitError for a text over ``max_tokens``: shortening a caption is the caption pipeline's
-        decision.
+        A shorter text is filled up with empty chunks. Raises TrainkitError for a text over ``max_tokens``:
+        shortening a caption is the caption pipeline's decision; ValueError if ``num_chunks`` is too few.
         """
         rows = [self._split(text) for text in texts]
         for text, row in zip(texts, rows, strict=True):
@@ -104,7 +112,10 @@ class Tokens:
                 raise TrainkitError(
                     f"caption has {length} tokens, at most {self.max_tokens} fit: {text[:80]!r}..."
                 )
-        n = num_chunks or max(map(len, rows), default=1)
+        longest = max(map(len, rows), default=1)
+        n = longest if num_chunks is None else num_chunks
+        if n < longest:
+            raise ValueError(f"num_chunks is {n}, but the longest text needs {longest}")
         bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else eos
         out = torch.full((len(rows), n, self.chunk + 2), pad, dtype=torch.long)

@@ -19,9 +19,9 @@ from trainkit.loss import ObjectiveConfig
 from trainkit.model_folder import check_model_folder
 from trainkit.models import Model, ModelConfig, export_model, load_model, make_pipeline
 from trainkit.sample import PreviewConfig, Request, sample_pictures
-from trainkit.sample_cli import read_objective
 from trainkit.schedule import ScheduleConfig
 from trainkit.text import TextConfig, Tokens
+from trainkit.trained_as import read_objective
 
 TEXT = TextConfig(max_tokens=150)
 WEIGHTS = {
