@@ -1,0 +1,1 @@
+"""The commands of ``trainkit``, one module each."""
