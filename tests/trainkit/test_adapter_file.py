@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.trainkit.test_adapters import LOCON, LORA, batch, load, trained
@@ -167,10 +167,14 @@ def test_tensors_and_metadata_of_a_locon_file(tiny_model: Path, tmp_path: Path) 
     assert found["sshs_legacy_hash"] == hashlib.sha256(b"").hexdigest()[:8]  # The file is under a mebibyte.
 
 
-def test_hashes_depend_on_the_tensors_and_the_training_only() -> None:
+def test_hashes_depend_on_the_tensors_and_the_training_only(tmp_path: Path) -> None:
     draws = torch.Generator().manual_seed(0)
     tensors = {"a": torch.randn(300_000, generator=draws), "b": torch.zeros(4)}
     first = file_hashes(tensors, {"ss_seed": "1"})
+    save_file(tensors, tmp_path / "a", {"ss_seed": "1"})
+    with (tmp_path / "a").open("rb") as file:
+        file.seek(0x100000)
+        assert first["sshs_legacy_hash"] == hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
     assert file_hashes(tensors, {"ss_seed": "1", "modelspec.title": "another"}) == first
     assert file_hashes(tensors | {"b": torch.ones(4)}, {"ss_seed": "1"}) != first
     other = file_hashes(tensors, {"ss_seed": "1", "ss_notes": "longer, and so the body begins later"})
