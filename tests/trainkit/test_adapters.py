@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from pydantic import ValidationError
 from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from trainkit.adapters import (
     AdapterConfig,
@@ -245,6 +247,35 @@ def test_patterns_pick_layers(tiny_model: Path) -> None:
     names = adapted_layers(load(tiny_model).denoiser, config)
     assert {name.rpartition(".")[2] for name in names} == {"to_k", "to_v"}
     assert all(".attn2." in name for name in names)
+
+
+# The table of docs/adapters.md: layers of the UNet, of the text encoder, and megabytes in half precision.
+# kohya's trainer counts the same 192 layers; it also adapts the layer that clip skip leaves out, in vain.
+SIZES = [
+    (AdapterConfig(rank=8), 192, 66, 9.2),
+    (AdapterConfig(rank=16), 192, 66, 18.4),
+    (AdapterConfig(rank=32), 192, 66, 36.9),
+    (AdapterConfig(rank=128), 192, 66, 147.5),
+    (AdapterConfig(rank=16, conv_rank=8), 278, 66, 29.8),
+    (AdapterConfig(rank=32, conv_rank=16), 278, 66, 59.6),
+]
+
+
+@pytest.mark.parametrize(("config", "unet", "text", "megabytes"), SIZES)
+def test_layers_and_sizes_for_the_true_model(
+    config: AdapterConfig, unet: int, text: int, megabytes: float
+) -> None:
+    with torch.device("meta"):  # Shapes without memory.
+        whole = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+        layers = CLIPTextConfig(
+            hidden_size=768, intermediate_size=3072, num_hidden_layers=11, num_attention_heads=12
+        )
+        denoiser = Denoiser(whole, CLIPTextModel(layers), "concat77", True)
+    found = adapted_layers(denoiser, config)
+    assert sum(name.startswith("unet.") for name in found) == unet
+    assert sum(name.startswith("text_encoder.") for name in found) == text
+    numbers = sum(config.room(w.shape)[0] * (w[0].numel() + len(w)) for w in found.values())
+    assert round(2 * numbers / 1e6, 1) == megabytes
 
 
 @pytest.mark.parametrize(
