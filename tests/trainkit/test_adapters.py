@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -270,7 +270,7 @@ def test_layers_and_sizes_for_the_true_model(
         layers = CLIPTextConfig(
             hidden_size=768, intermediate_size=3072, num_hidden_layers=11, num_attention_heads=12
         )
-        denoiser = Denoiser(whole, CLIPTextModel(layers), "concat77", True)
+        denoiser = Denoiser(cast("Any", whole), CLIPTextModel(layers), "concat77", True)
     found = adapted_layers(denoiser, config)
     assert sum(name.startswith("unet.") for name in found) == unet
     assert sum(name.startswith("text_encoder.") for name in found) == text
