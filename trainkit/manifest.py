@@ -23,6 +23,8 @@ from trainkit.errors import PictureError, TrainkitError
 _ARROW_SUFFIXES = frozenset({".arrow", ".feather", ".ipc"})
 _IMAGE_COLUMNS = ("image", "file", "file_name")
 _SIDES = ("width", "height")
+_MOST = 1_000_000
+"""Wider or higher is no picture but a mistake."""
 _STEM = r"^((?:(?s:.)*/)?\.*[^/.][^/]*)\.[^/.]*$"
 """What `os.path.splitext` leaves of a path, as RE2 understands it."""
 
@@ -53,22 +55,21 @@ class Manifest:
         return self.path if self.path.is_dir() else self.path.parent
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._index[-1].end
 
     def where(self, row: int) -> str:
         """The place of a row as errors name it: rows count from 1 within their file."""
-        file, _, _, before = self._batches[self._at(row)]
-        return f"{file}: row {row - before + 1}"
+        part = _part_with(self._index, row)
+        return f"{part.file}: row {row - part.before + 1}"
 
     def record(self, row: int) -> Record:
         """The record of a row, counted from 0. Raises PictureError when none can be made of it."""
-        at = self._at(row)
-        _, batch, first, _ = self._batches[at]
-        fields = batch.slice(row - first, 1).to_pylist(maps_as_pydicts="strict")[0]
+        part = _part_with(self._rows, row)
+        (fields,) = part.batch.slice(row - part.first, 1).to_pylist(maps_as_pydicts="strict")
+        where = f"{part.file}: row {row - part.before + 1}"
         try:
-            return record_of(fields, self.where(row))
+            return record_of(fields, where)
         except CaptionkitError as error:
-            where = self.where(row)
             raise PictureError(where, str(error).removeprefix(f"{where}: ")) from error
 
     @cached_property
@@ -79,7 +80,7 @@ class Manifest:
 
         columns = []
         for side in _SIDES:
-            parts = [pc.fill_null(batch.column(side).cast(pa.int64()), 0) for _, batch, _, _ in self._batches]
+            parts = [pc.fill_null(part.batch.column(side).cast(pa.int64()), 0) for part in self._index]
             columns.append(np.concatenate([part.to_numpy(zero_copy_only=False) for part in parts]))
         return np.stack(columns, axis=1)
 
@@ -126,43 +127,64 @@ class Manifest:
         import pyarrow as pa
 
         parts = []
-        for _, batch, _, _ in self._batches:
-            name = next((n for n in names if n in batch.schema.names), None)
+        for part in self._index:
+            name = next((n for n in names if n in part.batch.schema.names), None)
             if name is None:
                 return None
-            parts.append(batch.column(name).cast(pa.large_string()))
+            parts.append(part.batch.column(name).cast(pa.large_string()))
         return pa.chunked_array(parts, pa.large_string())
 
     @cached_property
-    def _batches(self) -> list[tuple[Path, Any, int, int]]:
-        """(file, record batch, its first row in the whole, the file's first row in the whole)."""
-        files = _shards(self.path) if self.path.is_dir() else [self.path]
-        found: list[tuple[Path, Any, int, int]] = []
-        row = 0
-        for file in files:
-            before = row
-            for batch in _open(file):
-                if batch.num_rows:
-                    found.append((file, batch, row, before))
-                    row += batch.num_rows
-        if not found:
-            raise TrainkitError(f"data.path: {self.path} holds no rows")
-        return found
+    def _index(self) -> list[_Part]:
+        """The few columns that say which pictures there are."""
+        return _read(self.path, (*_IMAGE_COLUMNS, *_SIDES, "id"))
 
     @cached_property
-    def _ends(self) -> list[int]:
-        return [first + batch.num_rows for _, batch, first, _ in self._batches]
-
-    def _at(self, row: int) -> int:
-        return bisect.bisect_right(self._ends, row)
+    def _rows(self) -> list[_Part]:
+        """All columns. Read only now: what finding ids that stand there twice needs is free again."""
+        return _read(self.path, None)
 
 
-_MOST = 1_000_000
-"""Wider or higher is no picture but a mistake."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Consecutive rows of one file."""
+
+    file: Path
+    batch: Any
+    """A pyarrow record batch."""
+    first: int
+    """The number of its first row, counted over all files from 0."""
+    before: int
+    """How many rows stand in the files before this one."""
+
+    @property
+    def end(self) -> int:
+        return self.first + int(self.batch.num_rows)
 
 
-def _open(file: Path) -> list[Any]:
-    """The record batches of one file; raises TrainkitError for what is no table of pictures."""
+def _part_with(parts: list[_Part], row: int) -> _Part:
+    return parts[bisect.bisect_right(parts, row, key=lambda part: part.end)]
+
+
+def _read(path: Path, columns: tuple[str, ...] | None) -> list[_Part]:
+    """All rows of a manifest with those of ``columns`` that it has, or with all columns.
+
+    Raises TrainkitError for what is no table of pictures, or has no rows.
+    """
+    parts: list[_Part] = []
+    row = 0
+    for file in _shards(path) if path.is_dir() else [path]:
+        before = row
+        for batch in _batches(file, columns):
+            if batch.num_rows:
+                parts.append(_Part(file, batch, row, before))
+                row = parts[-1].end
+    if not parts:
+        raise TrainkitError(f"data.path: {path} holds no rows")
+    return parts
+
+
+def _batches(file: Path, columns: tuple[str, ...] | None) -> list[Any]:
     import pyarrow as pa
     import pyarrow.ipc
     import pyarrow.parquet as pq
@@ -170,21 +192,29 @@ def _open(file: Path) -> list[Any]:
     try:
         if file.suffix.lower() in _ARROW_SUFFIXES:
             reader = pyarrow.ipc.open_file(pa.memory_map(str(file)))
+            _check_schema(file, reader.schema)
             batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-            schema = reader.schema
-        else:
-            tags = [c.path for c in _columns(pq.ParquetFile(file)) if c.path.startswith("tags")]
-            # Tags recur: as numbers into a list of names they take a quarter of the memory.
-            table = pq.read_table(file, read_dictionary=tags, partitioning=None)
-            batches, schema = table.to_batches(), table.schema
+            return batches if columns is None else [_only(batch, columns) for batch in batches]
+        table = pq.ParquetFile(file)
+        _check_schema(file, table.schema_arrow)
+        # Tags recur: as numbers into a list of names they take a third of the memory.
+        table = pq.ParquetFile(file, read_dictionary=_tag_columns(table.schema))
+        names = None if columns is None else [name for name in columns if name in table.schema_arrow.names]
+        # One group at a time: all at once takes half as much memory again, and twice the time.
+        groups = (table.read_row_group(i, columns=names) for i in range(table.num_row_groups))
+        return [batch for group in groups for batch in group.to_batches()]
     except (OSError, pa.ArrowException) as error:
         raise TrainkitError(f"data.path: {file} cannot be read: {error}") from error
-    _check_schema(file, schema)
-    return batches
 
 
-def _columns(file: Any) -> list[Any]:
-    return [c for i in range(len(file.schema)) if (c := file.schema.column(i)).physical_type == "BYTE_ARRAY"]
+def _only(batch: Any, columns: tuple[str, ...]) -> Any:
+    return batch.select([name for name in columns if name in batch.schema.names])
+
+
+def _tag_columns(schema: Any) -> list[str]:
+    """The Parquet columns that hold texts of tags, by their full path."""
+    columns = [schema.column(i) for i in range(len(schema))]
+    return [c.path for c in columns if c.path.startswith("tags.") and c.physical_type == "BYTE_ARRAY"]
 
 
 def _check_schema(file: Path, schema: Any) -> None:

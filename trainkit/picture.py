@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -86,15 +87,24 @@ class Maker:
             raise PictureError(record.id, f"{WEIGHT_FACT} is {own!r}, must be a number, 0 or more")
         if not self.weights:
             return float(own)
-        name = relative(str(record.image), self.folder)
+        name = _relative(str(record.image), self.folder)
         return float(own) * math.prod(f for pattern, f in self.weights if fnmatchcase(name, pattern))
 
 
-def relative(image: str, folder: Path) -> str:
+def _relative(image: str, folder: Path) -> str:
     """A picture's path as the patterns of ``data.weights`` see it: relative to the data folder, with "/"."""
     if os.path.isabs(image):
-        path = Path(image)
-        return (
-            path.relative_to(folder.absolute()) if path.is_relative_to(folder.absolute()) else path
-        ).as_posix()
+        path, base = Path(image), folder.absolute()
+        return (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
     return image.replace(os.sep, "/")
+
+
+def idle_patterns(weights: Mapping[str, float], images: Iterable[str], folder: Path) -> tuple[str, ...]:
+    """A note for every pattern of ``data.weights`` that matches none of the pictures."""
+    idle = set(weights)
+    for image in images if idle else ():
+        name = _relative(image, folder)
+        idle = {pattern for pattern in idle if not fnmatchcase(name, pattern)}
+        if not idle:
+            break
+    return tuple(f"data.weights: {pattern!r} matches no picture" for pattern in weights if pattern in idle)

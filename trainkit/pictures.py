@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal, overload
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,11 @@ from trainkit.errors import PictureError, TrainkitError
 from trainkit.images import picture_size
 from trainkit.manifest import Manifest, is_manifest
 from trainkit.masks import Masks, is_mask
-from trainkit.picture import Maker, Picture, load_mask, relative
+from trainkit.picture import Maker, Picture, idle_patterns, load_mask
+from trainkit.rows import Rows, try_some
 
 _SHOWN = 20
 """How many bad pictures an error names."""
-
-_TRIED = 256
-"""How many rows of a manifest are looked at when it is opened."""
 
 
 class DataConfig(BaseModel):
@@ -85,36 +83,6 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class _Rows(Sequence[Picture]):
-    """Pictures of a manifest, each made when it is asked for.
-
-    Asking for one raises PictureError when no record can be made of its row.
-    """
-
-    manifest: Manifest
-    rows: NDArray[np.int64]
-    sizes: NDArray[np.int32]
-    make: Maker
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Picture: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Picture]: ...
-    def __getitem__(self, index: int | slice) -> Picture | Sequence[Picture]:
-        if isinstance(index, slice):
-            return self.at(np.arange(len(self))[index])
-        row, (width, height) = int(self.rows[index]), self.sizes[index]
-        return self.make(self.manifest.record(row), (int(width), int(height)))
-
-    def at(self, indices: NDArray[np.int64]) -> _Rows:
-        """Some of the pictures."""
-        return replace(self, rows=self.rows[indices], sizes=self.sizes[indices])
-
-
-@dataclass(frozen=True)
 class DataSet:
     """All usable pictures in a fixed order, and what was left out."""
 
@@ -128,16 +96,29 @@ class DataSet:
     notes: tuple[str, ...] = ()
     """What a user should know and nothing is stopped by."""
 
+    @property
+    def ids(self) -> Sequence[str]:
+        """The id of every picture's record; of a manifest without making the records."""
+        pictures = self.pictures
+        return pictures.ids if isinstance(pictures, Rows) else tuple(p.record.id for p in pictures)
+
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> DataSet:
         """Some of the pictures, in the order of ``indices``."""
         chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
         pictures = self.pictures
         some = (
-            pictures.at(chosen)
-            if isinstance(pictures, _Rows)
-            else tuple(pictures[i] for i in chosen.tolist())
+            pictures.at(chosen) if isinstance(pictures, Rows) else tuple(pictures[i] for i in chosen.tolist())
         )
         return replace(self, pictures=some, sizes=self.sizes[chosen])
+
+    def spread(self, count: int) -> list[Picture]:
+        """Up to ``count`` pictures, spread evenly over all; rows of a manifest that are no records are left
+        out."""
+        found: list[Picture] = []
+        for i in np.unique(np.linspace(0, len(self.pictures) - 1, count, dtype=np.int64)).tolist():
+            with contextlib.suppress(PictureError):
+                found.append(self.pictures[i])
+        return found
 
 
 def read_data(config: DataConfig, pipelines: Sequence[CaptionPipeline], *, progress: bool = False) -> DataSet:
@@ -164,44 +145,15 @@ def _from_manifest(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], p
     if twice := manifest.twice():
         _refuse_twice(config, [name for name, _ in twice])
     bad = manifest.bad_rows()
-    tried, notes = _try_some(config, manifest, bad)
+    tried, notes = try_some(manifest, bad, config.max_bad_share)
     bad |= tried
     skipped = tuple(Skipped(manifest.where(row), reason) for row, reason in sorted(bad.items()))
     rows = np.delete(np.arange(len(manifest)), sorted(bad))
     sizes = manifest.sizes[rows].astype(np.int32)
     make = Maker(manifest.folder, pipelines, config.masks, tuple(config.weights.items()))
     names = (image for chunk in manifest.images.chunks for image in chunk.to_pylist() if image is not None)
-    notes += _notes(config, names, manifest.folder)
-    return DataSet(_Rows(manifest, rows, sizes, make), sizes, skipped, notes)
-
-
-def _try_some(
-    config: DataConfig, manifest: Manifest, bad: dict[int, str]
-) -> tuple[dict[int, str], tuple[str, ...]]:
-    """(rows of which no record can be made, a note on pictures that are not there) of a few rows spread over
-    the manifest, so that what is wrong with all of them is found now and not in the first batch."""
-    rows = np.unique(np.linspace(0, len(manifest) - 1, _TRIED, dtype=np.int64)).tolist()
-    broken: dict[int, str] = {}
-    missing: list[Path] = []
-    for row in [row for row in rows if row not in bad]:
-        try:
-            path = manifest.folder / str(manifest.record(row).image)
-        except PictureError as error:
-            broken[row] = error.reason
-            continue
-        if not path.is_file():
-            missing.append(path)
-    # Twice the share that is allowed, and two: by chance alone, fewer than 1 in 100 good manifests fail.
-    if len(manifest) > len(rows) and len(broken) > 2 * config.max_bad_share * len(rows) + 2:
-        row, reason = next(iter(broken.items()))
-        raise TrainkitError(
-            f"data.path: {len(broken)} of {len(rows)} rows that were tried are no records (data.max_bad_share "
-            f"allows {config.max_bad_share:.1%}), such as\n  {manifest.where(row)}: {reason}"
-        )
-    if not missing:
-        return broken, ()
-    what = f"{len(missing)} of {len(rows)} pictures that were looked for are not there"
-    return broken, (f"data.path: {what}, such as {missing[0]}",)
+    notes += idle_patterns(config.weights, names, manifest.folder)
+    return DataSet(Rows(manifest, rows, sizes, make), sizes, skipped, notes)
 
 
 def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], progress: bool) -> DataSet:
@@ -227,7 +179,7 @@ def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], pr
         else:
             pictures.append(result)
     sizes = np.array([p.size for p in pictures], dtype=np.int32).reshape(-1, 2)
-    notes = _notes(config, (str(p.record.image) for p in pictures), folder)
+    notes = idle_patterns(config.weights, (str(p.record.image) for p in pictures), folder)
     if config.masks == "file" and not any(p.mask for p in pictures):
         notes += ('data.masks is "file", but no picture has a mask beside it',)
     return DataSet(tuple(pictures), sizes, tuple(skipped), notes)
@@ -257,19 +209,6 @@ def _measured(records: list[Record], make: Maker, progress: bool) -> Iterator[Pi
             disable=not progress,
             leave=False,
         )
-
-
-def _notes(config: DataConfig, images: Iterable[str], folder: Path) -> tuple[str, ...]:
-    """The patterns of ``weights`` that match no picture."""
-    idle = set(config.weights)
-    for image in images if idle else ():
-        name = relative(image, folder)
-        idle = {pattern for pattern in idle if not fnmatchcase(name, pattern)}
-        if not idle:
-            break
-    return tuple(
-        f"data.weights: {pattern!r} matches no picture" for pattern in config.weights if pattern in idle
-    )
 
 
 def _refuse_twice(config: DataConfig, twice: list[str]) -> None:

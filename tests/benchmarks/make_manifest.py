@@ -33,7 +33,7 @@ def read_counts(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     """Tag names and how many posts have each; tags without posts are left out."""
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     lines = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
-    rows = [(row[0], int(row[2])) for row in lines if int(row[2]) > 0]
+    rows = [(row[0], int(row[2])) for row in lines if row[0].strip() and int(row[2]) > 0]
     return [name for name, _ in rows], np.array([count for _, count in rows], dtype=np.float64)
 
 
