@@ -92,3 +92,51 @@ EPSILON_WEIGHTS: dict[tuple[str, str, float], tuple[float, ...]] = {
     ),
 }
 """(SNR source, weighting, gamma) -> weights of an epsilon loss at STEPS."""
+
+BETAS = (
+    *(0.00085, 0.000917333593, 0.00149153398, 0.00264753944, 0.00553056778),
+    *(0.0112254464, 0.0239621548, 0.751137004, 1.0),
+)
+"""beta at STEPS after the zero terminal SNR rescale."""
+
+SIGMAS: dict[str, tuple[float, ...]] = {
+    "original": (
+        *(0.0291671582, 0.041314412, 0.343931226, 0.695798937, 1.61827883),
+        *(4.09916405, 8.34659661, 14.5262757, 14.6146412),
+    ),
+    "rescaled": (
+        *(0.0291671582, 0.0420675658, 0.357350262, 0.72984109, 1.77455747),
+        *(5.43034295, 18.3519193, 2254.23798, float("inf")),
+    ),
+}
+"""sigma / alpha = 1 / sqrt(SNR) at STEPS: what samplers in the notation of k-diffusion call sigma."""
+
+INVERSE = (
+    *(0.00085, 0.00176655386, 0.113238715, 0.347542985, 0.758981217),
+    *(0.967200882, 0.997039607, 0.999999803, 1.0),
+)
+"""1 / (S + 1) at STEPS with the rescaled SNR: the "debiased" weight of a v-loss."""
+
+OLD_DIFFUSERS = (0.00255, 0.00529966158, 0.339716146, 1, 1, 1, 1, 1, 1)
+"""min(S + 1, 3) / (S + 1) at STEPS with the rescaled SNR: a form that an older diffusers script had. It is no
+option of ours and pins the SNR."""
+
+SHARES: dict[tuple[str, str, float], tuple[float, ...]] = {
+    ("rescaled", "none", 3): (10, 10, 10, 10, 10, 10, 10, 10, 10, 10),
+    ("rescaled", "min_snr", 3): (6.44, 22.35, 26.42, 19.35, 12.73, 7.34, 3.58, 1.38, 0.36, 0.04),
+    ("original", "min_snr", 3): (5.67, 19.76, 25.69, 19.36, 13.30, 8.24, 4.54, 2.20, 0.92, 0.33),
+    ("rescaled", "soft_min_snr", 3): (7.25, 18.14, 22.26, 20.41, 15.24, 9.45, 4.80, 1.89, 0.50, 0.05),
+    ("original", "soft_min_snr", 3): (6.44, 16.46, 20.78, 19.75, 15.52, 10.39, 5.99, 2.97, 1.26, 0.46),
+}
+"""(SNR source, weighting, gamma) -> per cent of all loss weight in each hundred timesteps, two decimals.
+
+(For comparison only: the weight 1 / ((S + 1)^2 + 1/gamma) that a well-known patch calls soft-min-SNR has, for
+gamma 3, 0.09, 0.84, 2.80, 5.96, 9.65, 13.00, 15.44, 16.88, 17.56, 17.77. It has S where sigma belongs, is the
+other way round, and is no option of ours.)
+"""
+
+OLD_DIFFUSERS_SHARES = (1.84, 6.39, 11.01, 11.54, 11.54, 11.54, 11.54, 11.54, 11.54, 11.54)
+"""The same for OLD_DIFFUSERS, whose mean weight is 0.867."""
+
+FLOORS: dict[float, tuple[float, float]] = {0.05: (1.94, 0.258), 0.10: (3.62, 0.276)}
+"""Floor under min-SNR, gamma 3, rescaled -> (per cent of the weight at t >= 900, mean weight)."""

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.trainkit.tables import RESCALED, STEPS
+from tests.trainkit.tables import BETAS, RESCALED, SIGMAS, STEPS
 from trainkit.loss import ObjectiveConfig
 from trainkit.models import scheduler_for
-from trainkit.schedule import NoiseSchedule, ScheduleConfig, make_schedule
+from trainkit.schedule import NoiseSchedule, ScheduleConfig, make_schedule, rescale_zero_terminal_snr
 
 SD15 = make_schedule(ScheduleConfig())
 AT = torch.tensor(STEPS)
@@ -66,6 +66,30 @@ def test_error_in_v_is_error_in_x0_times_snr_plus_one(t: int, seed: int) -> None
     torch.testing.assert_close((v - other).square().sum(), (SD15.snr[t] + 1) * error_x0)
 
 
+@given(st.integers(0, 998), st.integers(0, 2**32))
+def test_error_in_v_is_error_in_epsilon_times_snr_plus_one_over_snr(t: int, seed: int) -> None:
+    # |v - v'|^2 = (S + 1) / S |eps - eps'|^2, in float64 by hand.
+    x_t, v = (n.double() for n in noise_pair(seed, 50))
+    other = v + 0.1
+    alpha, sigma, S = SD15.alpha[t], SD15.sigma[t], SD15.snr[t]
+    error_eps = ((sigma * x_t + alpha * v) - (sigma * x_t + alpha * other)).square().sum()
+    torch.testing.assert_close(S * (v - other).square().sum(), (S + 1) * error_eps)
+
+
+@given(st.integers(0, 998), st.integers(0, 2**32))
+def test_v_network_is_the_preconditioned_one_of_k_diffusion(t: int, seed: int) -> None:
+    # D(x; s) = c_skip x + c_out F(c_in x) with sigma_data = 1 and the sign turned: c_skip = 1 / (s^2 + 1),
+    # c_out = -s / sqrt(s^2 + 1), c_in = 1 / sqrt(s^2 + 1), where s = sigma / alpha and x = x_t / alpha.
+    x_t, v = (n.double() for n in noise_pair(seed, 50))
+    s = 1 / SD15.snr[t].sqrt()
+    x = x_t / SD15.alpha[t]
+    torch.testing.assert_close(x / (s**2 + 1).sqrt(), x_t)
+    theirs = x / (s**2 + 1) - s / (s**2 + 1).sqrt() * v
+    torch.testing.assert_close(theirs, SD15.alpha[t] * x_t - SD15.sigma[t] * v)
+    ours = SD15.x0_from_velocity(x_t[None].float(), v[None].float(), torch.tensor([t]))[0]
+    torch.testing.assert_close(ours, theirs.float(), rtol=1e-5, atol=1e-5)
+
+
 def test_last_step_is_pure_noise_exactly() -> None:
     x0, eps = noise_pair(0, 3, 4, 2, 2)
     last = torch.full((3,), 999)
@@ -97,6 +121,46 @@ def test_tables_of_squares_in_float64() -> None:
     original = torch.tensor(RESCALED["alphas_cumprod_original"], dtype=torch.float64)
     snr = SD15.snr_original[AT]
     torch.testing.assert_close(snr / (1 + snr), original, rtol=1e-7, atol=0)
+
+
+def test_betas_and_sigmas_in_float64() -> None:
+    cumulative = SD15.alpha**2
+    betas = 1 - cumulative / torch.cat([cumulative.new_ones(1), cumulative[:-1]])
+    torch.testing.assert_close(betas[AT], torch.tensor(BETAS, dtype=torch.float64), rtol=1e-7, atol=0)
+    for name, snr in (("rescaled", SD15.snr), ("original", SD15.snr_original)):
+        expected = torch.tensor(SIGMAS[name], dtype=torch.float64)
+        torch.testing.assert_close(snr[AT].rsqrt(), expected, rtol=1e-7, atol=0)
+    torch.testing.assert_close(
+        (SD15.sigma / SD15.alpha)[AT],
+        torch.tensor(SIGMAS["rescaled"], dtype=torch.float64),
+        rtol=1e-7,
+        atol=0,
+    )
+
+
+def test_tables_worked_out_in_float32() -> None:
+    # The same formulas in single precision, as peers compute them: within 5e-4, and the end exactly 0.
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    original = torch.cumprod(1 - betas, dim=0)
+    cumulative = rescale_zero_terminal_snr(original)
+    assert cumulative.dtype == torch.float32
+    assert cumulative[-1] == 0
+    found = {
+        "alphas_cumprod_original": original,
+        "snr_original": original / (1 - original),
+        "alphas_cumprod": cumulative,
+        "snr": cumulative / (1 - cumulative),
+        "alpha": cumulative.sqrt(),
+        "sigma": (1 - cumulative).sqrt(),
+    }
+    assert set(found) == set(RESCALED)
+    for name, table in found.items():
+        torch.testing.assert_close(table[AT], torch.tensor(RESCALED[name]), rtol=5e-4, atol=0)
+    for name in ("original", "rescaled"):
+        snr = found["snr" if name == "rescaled" else "snr_original"]
+        torch.testing.assert_close(snr[AT].rsqrt(), torch.tensor(SIGMAS[name]), rtol=5e-4, atol=0)
+    ratios = 1 - cumulative / torch.cat([cumulative.new_ones(1), cumulative[:-1]])
+    torch.testing.assert_close(ratios[AT], torch.tensor(BETAS), rtol=5e-4, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
