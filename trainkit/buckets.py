@@ -24,6 +24,9 @@ _TIE = 1e-8
 """Closer than this to the middle between two buckets, in logarithms, `nearest_bucket` may see a tie (it
 rounds at 1e-9)."""
 
+_AT_ONCE = 1 << 18
+"""Pictures that are placed in one go, so that millions need no memory to speak of."""
+
 
 class BucketConfig(BaseModel):
     """The shapes pictures are trained in. The defaults are the hyperfusion recipe's first phase."""
@@ -139,20 +142,29 @@ def place(sizes: NDArray[np.int32], config: BucketConfig) -> Placement:
     ``sizes`` is [N, 2], width and height; 3.3 million take a second.
     """
     buckets = make_buckets(config)
-    index = _nearest(sizes, buckets)
-    w, h = sizes[:, 0].astype(np.float64), sizes[:, 1].astype(np.float64)
-    bucket_w, bucket_h = np.array(buckets, dtype=np.float64)[index].T
-    scale = np.maximum(bucket_w / w, bucket_h / h)
-    # As Python's round: halves go to the even number.
-    resized_w = np.maximum(bucket_w, np.rint(w * scale))
-    resized_h = np.maximum(bucket_h, np.rint(h * scale))
-    area = bucket_w * bucket_h
+    index = np.zeros(len(sizes), dtype=np.uint16)
+    enlarged, kept, used = 0, 0.0, 0.0
+    for first in range(0, len(sizes), _AT_ONCE):
+        part = sizes[first : first + _AT_ONCE]
+        index[first : first + _AT_ONCE] = chosen = _nearest(part, buckets)
+        (w, h), (bucket_w, bucket_h) = (
+            part.T.astype(np.float64),
+            np.array(buckets, dtype=np.float64)[chosen].T,
+        )
+        scale = np.maximum(bucket_w / w, bucket_h / h)
+        # As Python's round: halves go to the even number.
+        resized_w = np.maximum(bucket_w, np.rint(w * scale))
+        resized_h = np.maximum(bucket_h, np.rint(h * scale))
+        enlarged += int((resized_w > w).sum())
+        kept += float((bucket_w * bucket_h / (resized_w * resized_h)).sum())
+        used += float((bucket_w * bucket_h).sum())
+    count = len(sizes)
     return Placement(
         buckets,
         index,
-        enlarged=int((resized_w > w).sum()),
-        kept=float((area / (resized_w * resized_h)).mean()) if len(sizes) else 1.0,
-        used=float(area.mean()) / config.resolution**2 if len(sizes) else 1.0,
+        enlarged,
+        kept=kept / count if count else 1.0,
+        used=used / count / config.resolution**2 if count else 1.0,
     )
 
 

@@ -9,6 +9,8 @@ a record only when it is asked for.
 from __future__ import annotations
 
 import bisect
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,14 +42,23 @@ def _shards(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*.parquet") if p.is_file() and not p.name.startswith("."))
 
 
+INDEX = (*_IMAGE_COLUMNS, *_SIDES, "id")
+"""The few columns that say which pictures there are."""
+
+
 @dataclass(frozen=True)
 class Manifest:
-    """An opened table. A copy in another process opens the files anew, as nothing of it can be pickled."""
+    """A table of pictures, read when it is first asked for something.
+
+    A copy in another process reads the files anew, as what was read cannot be pickled.
+    """
 
     path: Path
+    columns: tuple[str, ...] | None = None
+    """The columns that are read, as far as they are there; None reads all. Records need all."""
 
-    def __reduce__(self) -> tuple[type[Manifest], tuple[Path]]:
-        return Manifest, (self.path,)
+    def __reduce__(self) -> tuple[type[Manifest], tuple[Path, tuple[str, ...] | None]]:
+        return Manifest, (self.path, self.columns)
 
     @property
     def folder(self) -> Path:
@@ -55,16 +66,16 @@ class Manifest:
         return self.path if self.path.is_dir() else self.path.parent
 
     def __len__(self) -> int:
-        return self._index[-1].end
+        return self._parts[-1].end
 
     def where(self, row: int) -> str:
         """The place of a row as errors name it: rows count from 1 within their file."""
-        part = _part_with(self._index, row)
+        part = _part_with(self._parts, row)
         return f"{part.file}: row {row - part.before + 1}"
 
     def record(self, row: int) -> Record:
         """The record of a row, counted from 0. Raises PictureError when none can be made of it."""
-        part = _part_with(self._rows, row)
+        part = _part_with(self._parts, row)
         (fields,) = part.batch.slice(row - part.first, 1).to_pylist(maps_as_pydicts="strict")
         where = f"{part.file}: row {row - part.before + 1}"
         try:
@@ -72,7 +83,6 @@ class Manifest:
         except CaptionkitError as error:
             raise PictureError(where, str(error).removeprefix(f"{where}: ")) from error
 
-    @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """[N, 2]: width and height of every row, 0 where the table says nothing."""
         import pyarrow as pa
@@ -80,11 +90,10 @@ class Manifest:
 
         columns = []
         for side in _SIDES:
-            parts = [pc.fill_null(part.batch.column(side).cast(pa.int64()), 0) for part in self._index]
+            parts = [pc.fill_null(part.batch.column(side).cast(pa.int64()), 0) for part in self._parts]
             columns.append(np.concatenate([part.to_numpy(zero_copy_only=False) for part in parts]))
         return np.stack(columns, axis=1)
 
-    @cached_property
     def images(self) -> Any:
         """The pictures' paths as a pyarrow column of text."""
         return self._texts(_IMAGE_COLUMNS)
@@ -93,7 +102,7 @@ class Manifest:
         """The records' ids as a pyarrow column of text: the id, or the picture's path without its suffix."""
         import pyarrow.compute as pc
 
-        stems = pc.replace_substring_regex(self.images, pattern=_STEM, replacement=r"\1")
+        stems = pc.replace_substring_regex(self.images(), pattern=_STEM, replacement=r"\1")
         given = self._texts(("id",))
         return stems if given is None else pc.coalesce(given, stems)
 
@@ -101,48 +110,58 @@ class Manifest:
         """Rows that name no picture or no size, each with what is wrong."""
         import pyarrow.compute as pc
 
-        bad = dict.fromkeys(
-            np.flatnonzero(pc.is_null(self.images).to_numpy(zero_copy_only=False)).tolist(),
-            "the row names no picture",
-        )
-        for row in np.flatnonzero(((self.sizes <= 0) | (self.sizes > _MOST)).any(axis=1)).tolist():
-            width, height = self.sizes[row]
+        nameless = np.flatnonzero(pc.is_null(self.images()).to_numpy())
+        bad = dict.fromkeys(nameless.tolist(), "the row names no picture")
+        sizes = self.sizes()
+        for row in np.flatnonzero(((sizes <= 0) | (sizes > _MOST)).any(axis=1)).tolist():
+            width, height = sizes[row]
             bad.setdefault(
                 row, f"width and height are {width} and {height}, must be pixels from 1 to {_MOST}"
             )
         return bad
 
-    def twice(self) -> list[tuple[str, int]]:
-        """Ids that stand there more than once, each with how often."""
+    def twice(self) -> list[str]:
+        """Ids that stand there more than once."""
         import pyarrow.compute as pc
 
-        ids = self.ids()
-        if pc.count_distinct(ids).as_py() == len(ids) - ids.null_count:
-            return []
-        counted = pc.value_counts(ids.drop_null())
-        many = counted.filter(pc.greater(pc.struct_field(counted, [1]), 1))
-        return [(entry["values"], entry["counts"]) for entry in many.to_pylist()]
+        with _frugal_memory():
+            ids = self.ids()
+            if pc.count_distinct(ids).as_py() == len(ids) - ids.null_count:
+                return []
+            counted = pc.value_counts(ids.drop_null())
+            many = counted.filter(pc.greater(pc.struct_field(counted, [1]), 1))
+            return [entry["values"] for entry in many.to_pylist()]
 
     def _texts(self, names: tuple[str, ...]) -> Any:
         import pyarrow as pa
 
         parts = []
-        for part in self._index:
+        for part in self._parts:
             name = next((n for n in names if n in part.batch.schema.names), None)
             if name is None:
                 return None
-            parts.append(part.batch.column(name).cast(pa.large_string()))
-        return pa.chunked_array(parts, pa.large_string())
+            parts.append(part.batch.column(name).cast(pa.string()))
+        return pa.chunked_array(parts, pa.string())
 
     @cached_property
-    def _index(self) -> list[_Part]:
-        """The few columns that say which pictures there are."""
-        return _read(self.path, (*_IMAGE_COLUMNS, *_SIDES, "id"))
+    def _parts(self) -> list[_Part]:
+        with _frugal_memory():
+            return _read(self.path, self.columns)
 
-    @cached_property
-    def _rows(self) -> list[_Part]:
-        """All columns. Read only now: what finding ids that stand there twice needs is free again."""
-        return _read(self.path, None)
+
+@contextlib.contextmanager
+def _frugal_memory() -> Iterator[None]:
+    """Arrow's own allocator keeps what was freed, a third of all after 3.3 million rows; the system's gives
+    it back."""
+    import pyarrow as pa
+
+    before, pool = pa.default_memory_pool(), pa.system_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
+        pool.release_unused()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +219,12 @@ def _batches(file: Path, columns: tuple[str, ...] | None) -> list[Any]:
         # Tags recur: as numbers into a list of names they take a third of the memory.
         table = pq.ParquetFile(file, read_dictionary=_tag_columns(table.schema))
         names = None if columns is None else [name for name in columns if name in table.schema_arrow.names]
-        # One group at a time: all at once takes half as much memory again, and twice the time.
-        groups = (table.read_row_group(i, columns=names) for i in range(table.num_row_groups))
-        return [batch for group in groups for batch in group.to_batches()]
+        batches = []
+        for group in range(table.num_row_groups):
+            # All groups at once take half as much memory again.
+            batches += table.read_row_group(group, columns=names).to_batches()
+            pa.default_memory_pool().release_unused()
+        return batches
     except (OSError, pa.ArrowException) as error:
         raise TrainkitError(f"data.path: {file} cannot be read: {error}") from error
 

@@ -20,7 +20,7 @@ from captionkit import CaptionkitError, CaptionPipeline, Record, read_records
 from trainkit.buckets import BucketConfig
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.images import picture_size
-from trainkit.manifest import Manifest, is_manifest
+from trainkit.manifest import INDEX, Manifest, is_manifest
 from trainkit.masks import Masks, is_mask
 from trainkit.picture import Maker, Picture, idle_patterns, load_mask
 from trainkit.rows import Rows, try_some
@@ -141,19 +141,22 @@ def read_data(config: DataConfig, pipelines: Sequence[CaptionPipeline], *, progr
 
 def _from_manifest(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], progress: bool) -> DataSet:
     del progress  # It takes seconds.
+    index = Manifest(config.path, INDEX)
+    if twice := index.twice():
+        _refuse_twice(config, twice)
+    bad, everything = index.bad_rows(), index.sizes()
+    names = (image for chunk in index.images().chunks for image in chunk.to_pylist() if image is not None)
+    idle = idle_patterns(config.weights, names, index.folder)
+    # The whole is read now, when the memory that finding ids that stand there twice took is free again.
+    del index, names
     manifest = Manifest(config.path)
-    if twice := manifest.twice():
-        _refuse_twice(config, [name for name, _ in twice])
-    bad = manifest.bad_rows()
     tried, notes = try_some(manifest, bad, config.max_bad_share)
     bad |= tried
     skipped = tuple(Skipped(manifest.where(row), reason) for row, reason in sorted(bad.items()))
     rows = np.delete(np.arange(len(manifest)), sorted(bad))
-    sizes = manifest.sizes[rows].astype(np.int32)
+    sizes = everything[rows].astype(np.int32)
     make = Maker(manifest.folder, pipelines, config.masks, tuple(config.weights.items()))
-    names = (image for chunk in manifest.images.chunks for image in chunk.to_pylist() if image is not None)
-    notes += idle_patterns(config.weights, names, manifest.folder)
-    return DataSet(Rows(manifest, rows, sizes, make), sizes, skipped, notes)
+    return DataSet(Rows(manifest, rows, sizes, make), sizes, skipped, notes + idle)
 
 
 def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], progress: bool) -> DataSet:
