@@ -388,3 +388,27 @@ def test_a_killed_writers_leftover_goes_with_the_next_write(tmp_path: Path) -> N
 def test_settings_that_cannot_be(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         EmaConfig.model_validate(settings)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_tracks_in_main_memory_are_those_on_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ema_module, "_CHUNK", 4)  # Several chunks on their way.
+    device = torch.device("cuda")
+    model = Pair().to(device)
+    near = Ema(TWO.model_copy(update={"device": "device"}), model, device)
+    far = Ema(TWO, model, device)
+    for step in range(20):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += step
+        near.update(model, 4 * (step + 1), 4)
+        far.update(model, 4 * (step + 1), 4)
+    own = state(model)
+    for track in near.tracks:
+        for name, weight in weights_of(near, track, tmp_path).items():
+            torch.testing.assert_close(weights_of(far, track, tmp_path)[name], weight, rtol=1e-6, atol=1e-6)
+    with far.applied(model, "0.050"):
+        pass
+    assert same(state(model), own)
