@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
 from captionkit import CaptionPipeline, FlipRule
-from trainkit.buckets import BucketConfig
+from trainkit.buckets import BucketConfig, Fit, Placement, fit, make_buckets, nearest_bucket, place
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.images import read_picture, to_bucket
 from trainkit.latents import LatentCache, encode, sample, vae_fingerprint
-from trainkit.pictures import DataConfig, Picture, read_data
+from trainkit.picture import Picture
+from trainkit.pictures import DataConfig, read_data
 
 CPU = torch.device("cpu")
 
@@ -26,10 +30,25 @@ def vae(tiny_model: Path) -> Any:
     return AutoencoderKL.from_pretrained(tiny_model / "vae").eval()
 
 
+BUCKETS = BucketConfig(resolution=64, max_side=96, min_side=32)
+
+
 def usable(folder: Path) -> tuple[Picture, ...]:
     """The pictures of a folder; those with an asymmetrical figure may not be mirrored."""
-    config = DataConfig(path=folder, buckets=BucketConfig(resolution=64, max_side=96, min_side=32))
-    return read_data(config, CaptionPipeline(flip=FlipRule(no_flip=("asymmetrical", "text")))).pictures
+    flip = CaptionPipeline(flip=FlipRule(no_flip=("asymmetrical", "text")))
+    return tuple(read_data(DataConfig(path=folder), [flip]).pictures)
+
+
+def placed(pictures: Sequence[Picture], config: BucketConfig = BUCKETS) -> Placement:
+    return place(np.array([p.size for p in pictures], dtype=np.int32), config)
+
+
+def placed_in(picture: Picture, config: BucketConfig = BUCKETS) -> Fit:
+    return fit(picture.size, nearest_bucket(picture.size, make_buckets(config)))
+
+
+def fill(cache: LatentCache, pictures: Sequence[Picture], vae: Any) -> list[PictureError]:
+    return cache.fill(pictures, placed(pictures), vae, CPU)
 
 
 class Counting:
@@ -46,14 +65,14 @@ class Counting:
 def test_cached_latents_are_those_of_the_pixels(own_pictures: Path, tmp_path: Path, vae: Any) -> None:
     cache = LatentCache(tmp_path / "latents", vae_fingerprint(vae), "white")
     pictures = usable(own_pictures)
-    assert cache.fill(pictures, vae, CPU) == []
+    assert fill(cache, pictures, vae) == []
     assert {p.may_flip for p in pictures} == {True, False}
     for picture in pictures:
         for mirrored in (False, True) if picture.may_flip else (False,):
-            pixels = to_bucket(read_picture(picture.path), picture.fit, mirrored=mirrored)
+            pixels = to_bucket(read_picture(picture.path), placed_in(picture), mirrored=mirrored)
             mean, std = encode(vae, pixels[None])
-            found = cache.load(picture, mirrored)
-            assert found[0].shape == (4, picture.fit.bucket[1] // 8, picture.fit.bucket[0] // 8)
+            found = cache.load(picture, placed_in(picture), mirrored)
+            assert found[0].shape == (4, placed_in(picture).bucket[1] // 8, placed_in(picture).bucket[0] // 8)
             assert all(part.dtype == torch.float32 for part in found)
             # Kept in half precision: eleven bits.
             torch.testing.assert_close(found[0], mean[0], rtol=1e-3, atol=1e-4)
@@ -64,9 +83,9 @@ def test_mirrored_latents_are_kept_only_where_they_are_allowed(
     pictures: Path, tmp_path: Path, vae: Any
 ) -> None:
     cache = LatentCache(tmp_path / "latents", "x", "white")
-    cache.fill(usable(pictures), vae, CPU)
+    fill(cache, usable(pictures), vae)
     for picture in usable(pictures):
-        tensors = load_file(cache.path_of(picture))
+        tensors = load_file(cache.path_of(picture, placed_in(picture)))
         assert ("mirrored.mean" in tensors) == picture.may_flip
         if picture.may_flip:
             # Encoded from mirrored pixels: a convolution's answer is not simply turned round.
@@ -75,37 +94,38 @@ def test_mirrored_latents_are_kept_only_where_they_are_allowed(
 
 def test_nothing_is_encoded_twice(pictures: Path, tmp_path: Path, vae: Any) -> None:
     cache, counting = LatentCache(tmp_path / "latents", "x", "white"), Counting(vae)
-    cache.fill(usable(pictures), counting, CPU)
+    fill(cache, usable(pictures), counting)
     first = counting.count
     assert first >= 21
-    cache.fill(usable(pictures), counting, CPU)
+    picture = usable(pictures)[0]
+    fill(cache, usable(pictures), counting)
     assert counting.count == first
-    assert LatentCache(tmp_path / "latents", "another VAE", "white").has(usable(pictures)[0]) is False
-    assert LatentCache(tmp_path / "latents", "x", "black").has(usable(pictures)[0]) is False
+    assert LatentCache(tmp_path / "latents", "another VAE", "white").has(picture, placed_in(picture)) is False
+    assert LatentCache(tmp_path / "latents", "x", "black").has(picture, placed_in(picture)) is False
     assert list((tmp_path / "latents").rglob("*.partial")) == []
 
 
 def test_a_changed_picture_is_encoded_anew(own_pictures: Path, tmp_path: Path, vae: Any) -> None:
     cache = LatentCache(tmp_path / "latents", "x", "white")
     picture = usable(own_pictures)[0]
-    cache.fill([picture], vae, CPU)
-    assert cache.has(picture)
+    fill(cache, [picture], vae)
+    assert cache.has(picture, placed_in(picture))
     os.utime(picture.path, ns=(1, 1))
-    assert not cache.has(picture)
+    assert not cache.has(picture, placed_in(picture))
 
 
 def test_a_file_that_was_cut_off_is_made_anew(own_pictures: Path, tmp_path: Path, vae: Any) -> None:
     cache = LatentCache(tmp_path / "latents", "x", "white")
     pictures = usable(own_pictures)
-    cache.fill(pictures, vae, CPU)
+    fill(cache, pictures, vae)
     for may_flip in (True, False):
         picture = next(p for p in pictures if p.may_flip == may_flip)
-        whole = cache.path_of(picture).read_bytes()
-        cache.path_of(picture).write_bytes(whole[:-10])
-        assert not cache.has(picture)
-        cache.fill(pictures, vae, CPU)
+        whole = cache.path_of(picture, placed_in(picture)).read_bytes()
+        cache.path_of(picture, placed_in(picture)).write_bytes(whole[:-10])
+        assert not cache.has(picture, placed_in(picture))
+        fill(cache, pictures, vae)
         # To the last bit, although it was encoded in another run.
-        assert cache.path_of(picture).read_bytes() == whole
+        assert cache.path_of(picture, placed_in(picture)).read_bytes() == whole
 
 
 def test_a_file_broken_while_training_is_reported_and_removed(
@@ -114,23 +134,81 @@ def test_a_file_broken_while_training_is_reported_and_removed(
     cache = LatentCache(tmp_path / "latents", "x", "white")
     picture = usable(own_pictures)[0]
     with pytest.raises(PictureError, match=r"cached latents cannot be read .* start again to rebuild"):
-        cache.load(picture, False)
-    cache.fill([picture], vae, CPU)
-    cache.path_of(picture).write_bytes(b"half")
+        cache.load(picture, placed_in(picture), False)
+    fill(cache, [picture], vae)
+    cache.path_of(picture, placed_in(picture)).write_bytes(b"half")
     with pytest.raises(PictureError):
-        cache.load(picture, False)
-    assert not cache.path_of(picture).exists()
+        cache.load(picture, placed_in(picture), False)
+    assert not cache.path_of(picture, placed_in(picture)).exists()
 
 
 def test_a_picture_that_is_gone_is_named(own_pictures: Path, tmp_path: Path, vae: Any) -> None:
     cache = LatentCache(tmp_path / "latents", "x", "white")
     pictures = usable(own_pictures)
     pictures[3].path.unlink()
-    (error,) = cache.fill(pictures, vae, CPU)
+    (error,) = fill(cache, pictures, vae)
     assert error.picture == str(pictures[3].path)
-    assert all(cache.has(p) for p in pictures if p != pictures[3])
+    assert all(cache.has(p, placed_in(p)) for p in pictures if p != pictures[3])
     with pytest.raises(PictureError, match="No such file"):
-        cache.load(pictures[3], False)
+        cache.load(pictures[3], placed_in(pictures[3]), False)
+
+
+def test_every_placement_has_latents_of_its_own(pictures: Path, tmp_path: Path, vae: Any) -> None:
+    cache = LatentCache(tmp_path / "latents", "x", "white")
+    all_of_them = usable(pictures)
+    larger = BucketConfig(resolution=128, max_side=192, min_side=64)
+    fill(cache, all_of_them, vae)
+    assert not any(cache.has(p, placed_in(p, larger)) for p in all_of_them)
+    assert cache.fill(all_of_them, placed(all_of_them, larger), vae, CPU) == []
+    for picture in all_of_them:
+        for config in (BUCKETS, larger):
+            width, height = placed_in(picture, config).bucket
+            mean, _ = cache.load(picture, placed_in(picture, config), False)
+            assert mean.shape == (4, height // 8, width // 8)
+
+
+def test_a_picture_of_another_size_than_was_planned_is_named(
+    own_pictures: Path, tmp_path: Path, vae: Any
+) -> None:
+    cache = LatentCache(tmp_path / "latents", "x", "white")
+    first, *rest = usable(own_pictures)
+    wrong = replace(first, size=(512, 512))
+    width, height = first.size
+    (error,) = fill(cache, [wrong, *rest], vae)
+    assert str(error) == (
+        f"{first.path}: the manifest says 512x512, the file is {width}x{height}: prepare again"
+    )
+    assert not cache.has(wrong, placed_in(wrong))
+    assert all(cache.has(p, placed_in(p)) for p in rest)
+
+
+class Rows(Sequence[Picture]):
+    """Pictures made when asked for, one of which cannot be."""
+
+    def __init__(self, pictures: Sequence[Picture]) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 4:
+            raise PictureError("table: row 5", "has neither tags nor captions")
+        return self.pictures[index]
+
+
+def test_a_row_that_is_no_record_is_reported_and_its_company_encoded_once(
+    pictures: Path, tmp_path: Path, vae: Any
+) -> None:
+    cache, counting = LatentCache(tmp_path / "latents", "x", "white"), Counting(vae)
+    all_of_them = usable(pictures)
+    rows = Rows(all_of_them)
+    for _ in range(2):
+        (error,) = cache.fill(rows, placed(all_of_them), counting, CPU)
+        assert error.picture == "table: row 5"
+    first = counting.count
+    assert 20 <= first <= 40
+    assert [cache.has(p, placed_in(p)) for p in all_of_them].count(False) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_user(
@@ -141,7 +219,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_user(
     with pytest.raises(
         TrainkitError, match=r"latents cannot be written .* free some space or set data\.cache"
     ):
-        cache.fill(usable(pictures), vae, CPU)
+        fill(cache, usable(pictures), vae)
 
 
 def test_a_draw_has_the_distribution_that_was_kept() -> None:
