@@ -402,7 +402,7 @@ def test_tracks_in_main_memory_are_those_on_the_device(
     for step in range(20):
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter += step
+                parameter.add_(step)
         near.update(model, 4 * (step + 1), 4)
         far.update(model, 4 * (step + 1), 4)
     own = state(model)

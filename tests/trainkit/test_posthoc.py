@@ -106,6 +106,11 @@ def test_the_fit_at_an_earlier_time_uses_nothing_later() -> None:
         fit(evenly(8, 0.05, last=800), 0.075, 99)
 
 
+def test_short_averages_multiply_rounding() -> None:
+    gains = [fit(evenly(32, 0.05, 0.10), width, 2**20).gain for width in (0.02, 0.03, 0.05, 0.075, 0.25)]
+    assert gains == pytest.approx([13.9, 5.3, 1.0, 0.94, 0.48], rel=0.02)
+
+
 def test_reach_grows_with_the_snapshots() -> None:
     assert reach(evenly(8, 0.05, 0.10), 2**20) == (0.04, 0.17)
     assert reach(evenly(32, 0.05, 0.10), 2**20) == (0.02, 0.255)
@@ -246,7 +251,9 @@ def test_the_command_warns_of_what_the_tracks_cannot_do(
     out = tmp_path / "short.safetensors"
     assert call(str(run_folder), "--sigma-rel", "0.01", "-o", str(out), "--at", "3840") == 0
     assert out.is_file()
-    assert "warning: sigma_rel 0.01 lies outside of what these snapshots can make" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "warning: sigma_rel 0.01 lies outside of what these snapshots can make" in said
+    assert "warning: the sum multiplies the rounding of its float16 snapshots by" in said
     assert call(str(run_folder), "--sigma-rel", "0.06", "--at", "3840") == 0
     assert (run_folder / "ema" / "0.060-000000003840.safetensors").is_file()
 
