@@ -38,9 +38,16 @@ def parameters_text(prompt: str, negative: str, settings: Mapping[str, object]) 
 def sheet_text(texts: Sequence[str]) -> str:
     """The text for a sheet of pictures: every prompt on a line of its own, then what the first picture
     has."""
-    prompts = [text.rpartition("\n")[0].partition("\n" + _NEGATIVE)[0].replace("\n", " ") for text in texts]
-    rest = texts[0].rpartition("\n")[0].partition("\n" + _NEGATIVE)
-    return "\n".join([*prompts, *([_NEGATIVE + rest[2]] if rest[1] else []), texts[0].rpartition("\n")[2]])
+    prompts = [_parts(text)[0].replace("\n", " ") for text in texts]
+    _, negative, settings = _parts(texts[0])
+    return "\n".join([*prompts, *([_NEGATIVE + negative] if negative else []), settings]).strip()
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    """(prompt, negative prompt, line of settings) of a text for one picture."""
+    above, _, settings = text.rpartition("\n")
+    prompt, _, negative = f"\n{above}".partition(f"\n{_NEGATIVE}")
+    return prompt[1:], negative, settings
 
 
 def text_chunk(text: str) -> PngInfo:

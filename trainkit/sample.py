@@ -180,7 +180,7 @@ def _denoise(model: Model, sampler: Any, config: PreviewConfig, context: Tensor,
     unet = model.denoiser.unet
     x: Tensor = noise * sampler.init_noise_sigma
     for t in sampler.timesteps:
-        shown = sampler.scale_model_input(x, t)
+        shown = sampler.scale_model_input(x, t).to(context.dtype)
         if config.guidance > 1:
             cond, uncond = unet(torch.cat([shown, shown]), t, context).sample.float().chunk(2)
             prediction = rescaled_guidance(cond, uncond, config.guidance, config.guidance_rescale)

@@ -77,9 +77,8 @@ def make_sampler(
         rescale_betas_zero_snr=schedule.zero_terminal_snr,
         timestep_spacing="trailing",
     )
-    with (
-        warnings.catch_warnings()
-    ):  # diffusers makes numpy arrays of tensors in a way that NumPy 2 deprecates.
+    with warnings.catch_warnings():
+        # diffusers makes numpy arrays of tensors in a way that NumPy 2 deprecates.
         warnings.filterwarnings("ignore", "__array__ implementation doesn't accept", DeprecationWarning)
         sampler.set_timesteps(timesteps=timesteps, device=device)
     return sampler

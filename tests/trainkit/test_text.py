@@ -8,14 +8,22 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, CLIPTextModel
 
 import trainkit
 from tests.trainkit.tiny import byte_tokenizer
 from trainkit.errors import TrainkitError
-from trainkit.text import Tokens, clip_body, drop_skipped_layers, encode_chunks, put_back_layers
+from trainkit.text import (
+    ChunkMode,
+    TextConfig,
+    Tokens,
+    clip_body,
+    drop_skipped_layers,
+    encode_chunks,
+    put_back_layers,
+)
 
 TOKENS = Tokens(byte_tokenizer(), 300)
 BOS, EOS = TOKENS.tokenizer.bos_token_id, TOKENS.tokenizer.eos_token_id
@@ -87,6 +95,38 @@ def test_a_long_text_is_cut_into_chunks_of_75() -> None:
     assert ids[0, 2, 2] == EOS
     assert (ids[1, 1, 1:] == EOS).all()
     assert TOKENS.chunks([""], num_chunks=4).shape == (1, 4, 77)
+
+
+def test_fewer_chunks_than_a_text_needs_are_refused() -> None:
+    assert [TOKENS.num_chunks(text) for text in ("", "a" * 75, "a" * 76)] == [1, 1, 2]
+    with pytest.raises(ValueError, match="num_chunks is 1, but the longest text needs 2"):
+        TOKENS.chunks(["a" * 76, ""], num_chunks=1)
+
+
+@given(st.lists(texts, min_size=2, max_size=4), st.sampled_from(["concat77", "kohya"]))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_embedding_does_not_depend_on_its_batch(
+    text_encoder: Any, batch: list[str], mode: ChunkMode
+) -> None:
+    n = max(TOKENS.num_chunks(text) for text in batch)
+    with torch.no_grad():
+        together = encode_chunks(text_encoder, TOKENS.chunks(batch), mode)
+        for text, found in zip(batch, together, strict=True):
+            alone = encode_chunks(text_encoder, TOKENS.chunks([text], num_chunks=n), mode)
+            torch.testing.assert_close(found, alone[0], rtol=0, atol=1e-5)
+
+
+def test_an_empty_chunk_added_changes_nothing_before_it(text_encoder: Any) -> None:
+    with torch.no_grad():
+        short = encode_chunks(text_encoder, TOKENS.chunks(["red circle"]), "concat77")
+        filled = encode_chunks(text_encoder, TOKENS.chunks(["red circle"], num_chunks=3), "concat77")
+        empty = encode_chunks(text_encoder, TOKENS.chunks([""]), "concat77")
+    torch.testing.assert_close(filled, torch.cat([short, empty, empty], dim=1), rtol=0, atol=1e-5)
+
+
+def test_there_is_no_longest_prompt() -> None:
+    assert TextConfig(max_tokens=75 * 100).max_tokens == 7500
+    assert Tokens(byte_tokenizer(), 7500).chunks(["a" * 7500]).shape == (1, 100, 77)
 
 
 def test_a_text_over_the_limit_is_refused_not_cut() -> None:
