@@ -20,6 +20,9 @@ from trainkit.masks import Masks, mask_of, read_mask
 WEIGHT_FACT = "loss_weight"
 """The fact of a record that says how much its picture counts."""
 
+_MOST = 1_000_000
+"""A picture that counts more is a mistake."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -83,8 +86,9 @@ class Maker:
         own = record.fact(WEIGHT_FACT)
         if own is None:
             own = 1.0
-        if isinstance(own, bool | str) or not (math.isfinite(own) and own >= 0):
-            raise PictureError(record.id, f"{WEIGHT_FACT} is {own!r}, must be a number, 0 or more")
+        if isinstance(own, bool | str) or not 0 <= own <= _MOST:  # NaN is not.
+            where = str(self.folder / str(record.image))
+            raise PictureError(where, f"{WEIGHT_FACT} is {own!r}, must be a number from 0 to {_MOST}")
         if not self.weights:
             return float(own)
         name = _relative(str(record.image), self.folder)

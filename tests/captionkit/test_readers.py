@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionkit import CaptionkitError, Prose, Record, Tag
+from captionkit import CaptionkitError, DataError, Prose, Record, Tag, record_of
 from captionkit.readers import read_folder, read_jsonl, read_records
 
 # Reading does not look into a picture: any bytes will do.
@@ -236,6 +236,38 @@ def test_a_line_without_an_id_takes_the_picture_s_path(tmp_path: Path, key: str)
 def test_a_line_may_number_its_id_and_leave_the_picture_out(tmp_path: Path) -> None:
     lay(tmp_path, {"a.jsonl": '\ufeff\n{"id": 7, "text": ["One.", " "], "tags": null}\r\n\n'})
     assert one(read_jsonl(tmp_path / "a.jsonl")) == Record("7", (), (Prose("One."),))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image": "x/a.png", "tags": [{"name": "fox", "category": "species", "score": None}], "rating": "s"},
+        {"id": 7, "captions": {"cogvlm": ["One.", "Two."], "human": None}, "score": {"up": 3, "down": None}},
+        {"id": "b", "tags": {"artist": "a, b", "species": None}, "text": "One.", "other": [1]},
+    ],
+)
+def test_an_object_read_elsewhere_is_the_record_of_its_line(
+    tmp_path: Path, fields: dict[str, object]
+) -> None:
+    lay(tmp_path, {"a.jsonl": json.dumps(fields)})
+    assert record_of(fields, "row 1") == one(read_jsonl(tmp_path / "a.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"image": "a.png"}, "row 1: has neither tags nor captions; its keys are 'image' ("),
+        ({"tags": "a"}, "row 1: has neither 'id' nor a picture"),
+        ({"id": "", "tags": "a"}, "row 1: id: must be a text or a whole number, got ''"),
+        ({"id": 1, "tags": 5}, "row 1: tags: got the number 5, allowed is a list"),
+        ({"id": 1, "tags": [b"fox"]}, "row 1: holds what JSON does not know: Object of type bytes"),
+        ({"id": 1, "tags": "a", "score": float("nan")}, "row 1: score: must be a finite number"),
+    ],
+)
+def test_an_object_that_is_no_record_is_named_by_its_place(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError) as raised:
+        record_of(fields, "row 1")
+    assert str(raised.value).startswith(message)
 
 
 def test_the_order_of_a_folder_does_not_hang_on_the_file_system(tmp_path: Path) -> None:
