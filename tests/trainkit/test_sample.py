@@ -378,7 +378,7 @@ def test_a_run_is_sampled_with_its_average(tiny_model: Path, tmp_path: Path, mod
     [
         (["x", "--steps", "0"], "--steps is 0: "),
         (["x", "--steps", "1001"], "--steps is 1001: "),
-        (["x", "--sampler", "heun"], "--sampler is 'heun': Input should be 'ddim', 'euler' or 'dpmpp_2m'"),
+        (["x", "--sampler", "heun"], "--sampler is 'heun': must be 'ddim', 'euler' or 'dpmpp_2m'"),
         (["x", "--guidance", "0.5"], "--guidance is 0.5: "),
         (["x", "--guidance-rescale", "2"], "--guidance-rescale is 2.0: "),
         (["x", "--size", "60x64"], "--size is '60x64', must be WIDTHxHEIGHT in multiples of 8"),

@@ -188,7 +188,9 @@ def _checked(kind: type[M], values: dict[str, Any]) -> M:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"--{str(e['loc'][0]).replace('_', '-')} is {e['input']!r}: {e['msg']}" for e in error.errors()
-        ]
+        lines = []
+        for problem in error.errors():
+            option = str(problem["loc"][0]).replace("_", "-")
+            allowed = problem["msg"].replace("Input should be ", "must be ")
+            lines.append(f"--{option} is {problem['input']!r}: {allowed}")
         raise TrainkitError("; ".join(lines)) from None
