@@ -16,7 +16,7 @@ from PIL import Image
 
 from trainkit.buckets import fit
 from trainkit.errors import PictureError
-from trainkit.images import picture_size, read_picture, to_bucket, to_image, to_tensor
+from trainkit.images import picture_size, read_layers, read_picture, to_bucket, to_image, to_tensor
 
 
 def speckled(width: int = 48, height: int = 32, mode: str = "RGB") -> Image.Image:
@@ -102,6 +102,44 @@ def test_transparency_shows_the_chosen_ground(
     assert isinstance(pixel, tuple)
     assert pixel[0] == 255
     assert 120 < pixel[1] < 135
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "PA", "P"])
+def test_the_alpha_channel_is_kept_apart(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("x.tif" if mode == "PA" else "x.png")
+    alpha = Image.new("L", (8, 6), 255)
+    alpha.paste(0, (0, 0, 4, 6))
+    if mode == "P":
+        image = Image.new("P", (8, 6), 0)
+        image.putpalette([10, 20, 30, 40, 50, 60])
+        image.paste(1, (0, 0, 4, 6))
+        image.save(path, transparency=1)
+    else:
+        image = speckled(8, 6).convert("L" if mode == "LA" else "RGB")
+        image.putalpha(alpha)
+        image.convert(mode).save(path)
+    shown, found = read_layers(path, "white")
+    assert found is not None
+    assert found.mode == "L"
+    assert np.array_equal(np.asarray(found), np.asarray(alpha))
+    assert np.array_equal(np.asarray(shown), np.asarray(read_picture(path, "white")))
+    assert shown.getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_the_alpha_channel_turns_with_its_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Held upright: a quarter turn to the right brings it back.
+    image = Image.new("RGBA", (8, 4), (255, 0, 0, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 2, 4))
+    _, alpha = read_layers(saved(image, tmp_path / "held.png", exif=exif))
+    assert alpha is not None
+    assert alpha.size == (4, 8)
+    assert (np.asarray(alpha)[:2] == 0).all()
+    assert (np.asarray(alpha)[2:] == 255).all()
+
+
+def test_a_picture_without_transparency_has_no_alpha(tmp_path: Path) -> None:
+    assert read_layers(saved(speckled(), tmp_path / "x.png"))[1] is None
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif"])
