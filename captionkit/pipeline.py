@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr
 
+from captionkit.adjust import adjusted, rates_in, read_setting, with_field
+from captionkit.curves import Curve
 from captionkit.draws import Draws
 from captionkit.flip import FlipRule
 from captionkit.policy import Config
@@ -97,6 +100,34 @@ class CaptionPipeline(Config):
     def with_seed(self, seed: int) -> CaptionPipeline:
         """The same pipeline with another seed."""
         return self.model_copy(update={"seed": seed})
+
+    def with_settings(self, settings: Mapping[str, Any]) -> CaptionPipeline:
+        """The same pipeline with single settings changed: `{"empty_caption.p": 0.05, "flip.p": 0.0}`.
+
+        A key is a step's address, as `explain` shows it, a dot and a field; steps inside others stand behind
+        a slash (`short prompt/otherwise.rate`), and a kind that occurs once needs no `#0`. `flip` and `text`
+        are the recipe's own tables. Raises `RecipeError` for an unknown step or field, with the nearest known
+        one, and for a value that is not allowed there.
+        """
+        pipeline = self
+        for address, value in settings.items():
+            setting = read_setting(address, value)
+            if setting.path == ("flip",):
+                update: dict[str, Any] = {"flip": with_field(pipeline.flip, setting)}
+            elif setting.path == ("text",):
+                update = {"text": with_field(pipeline.text, setting)}
+            else:
+                update = {"steps": adjusted(pipeline.steps, setting)}
+            pipeline = pipeline.model_copy(update=update)
+        return pipeline
+
+    def rates(self) -> dict[str, float | Curve]:
+        """Every rate and weight of the recipe by its address, as `with_settings` takes them.
+
+        >>> CaptionPipeline(steps=(), flip=FlipRule(p=0.25)).rates()
+        {'flip.p': 0.25}
+        """
+        return dict(rates_in(self.steps)) | {"flip.p": self.flip.p}
 
     def _why_flip(self, record: Record, flip: bool, draws: Draws) -> str:
         if (veto := self.flip.veto(record)) is not None:
