@@ -1,29 +1,72 @@
 """A run: assembled from the settings that each part declares beside its own code.
 
-A run file is TOML. Paths in it are relative to the file. Settings can be changed on the command line by their
-dotted path (``optim.lr=1e-6``); the value is read as TOML, or as text when it is not valid TOML.
+A run may have phases: stretches that differ in resolution, batch, optimizer or captions. `phase_runs` makes a
+whole run of each.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from captionkit import CaptionkitError, CaptionPipeline, load_pipeline, preset
-from trainkit.demo import DEMO_BASE, base_folder
+from trainkit.adapters import AdapterConfig
+from trainkit.ema_tracks import EmaConfig
 from trainkit.errors import ConfigError
 from trainkit.loss import ObjectiveConfig
 from trainkit.models import ModelConfig
 from trainkit.optim import OptimConfig
 from trainkit.pictures import DataConfig
+from trainkit.probe import ProbeConfig
 from trainkit.sample import PreviewConfig
 from trainkit.schedule import ScheduleConfig
 from trainkit.text import TextConfig
+from trainkit.validation import ValidationConfig
+
+
+class PhaseConfig(BaseModel):
+    """A stretch of the run, and what is different in it. What it does not name is as in the run itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    name: str = ""
+    """What reports call it; its number where it is empty."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Its length in passes over the data; give this or ``samples``."""
+    samples: int | None = Field(default=None, ge=1)
+    """Its length in samples seen, rounded up to whole optimizer steps."""
+    batch: int | None = Field(default=None, ge=1)
+    """In place of the run's."""
+    accumulate: int | None = Field(default=None, ge=1)
+    """In place of the run's."""
+    captions: dict[str, Any] = {}
+    """Caption settings by address, besides the run's; see RunConfig.captions."""
+    data: dict[str, Any] = {}
+    """Of the table ``data``: ``recipe``, and settings of ``buckets``."""
+    objective: dict[str, Any] = {}
+    """Settings of ``objective``, all but ``prediction``. ``weighting = "none"`` in a first phase leads an
+    epsilon model over to v."""
+    optim: dict[str, Any] = {}
+    """Settings of ``optim``. Another optimizer starts with fresh state."""
+
+    @model_validator(mode="after")
+    def _can_change(self) -> Self:
+        if (self.epochs is None) == (self.samples is None):
+            raise ValueError("give either epochs or samples, and not both")
+        for table, allowed in (("data", {"recipe", "buckets"}), ("objective", _OBJECTIVE_OF_A_PHASE)):
+            if wrong := sorted(set(getattr(self, table)) - allowed):
+                raise ValueError(
+                    f"{table}.{wrong[0]} cannot change from phase to phase; these can: "
+                    f"{', '.join(sorted(allowed))}"
+                )
+        return self
+
+
+_OBJECTIVE_OF_A_PHASE = set(ObjectiveConfig.model_fields) - {"prediction"}
 
 
 class RunConfig(BaseModel):
@@ -36,13 +79,19 @@ class RunConfig(BaseModel):
     seed: int = 0
     """Seed of captions, noise, timesteps and the order of pictures."""
     epochs: int | None = Field(default=None, ge=1)
-    """Length of the run in passes over the data; give this or ``samples``."""
+    """Length of the run in passes over the data; give this, ``samples`` or ``phases``."""
     samples: int | None = Field(default=None, ge=1)
     """Length of the run in samples seen, rounded up to whole optimizer steps."""
     batch: int = Field(default=8, ge=1)
     """Samples per device and micro-batch."""
     accumulate: int = Field(default=16, ge=1)
     """Micro-batches per optimizer step. An optimizer step sees batch x accumulate x devices samples."""
+    phases: tuple[PhaseConfig, ...] = ()
+    """Stretches of the run that differ in resolution, batch, optimizer, captions; their lengths make up the
+    run's."""
+    captions: dict[str, Any] = {}
+    """Settings of the caption recipe changed by their address, such as { "empty_caption.p" = 0.05,
+    "short prompt/otherwise.rate" = 0.1 }: `captionkit explain` shows the addresses."""
     checkpoint_every: int = Field(default=25_600, ge=0)
     """Samples seen between two checkpoints; 25,600 are 100 optimizer steps of the recipe. 0 means only at the
     end: a killed run then starts over."""
@@ -51,6 +100,9 @@ class RunConfig(BaseModel):
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     """"auto" runs the networks in bfloat16 where the device has it; the weights themselves are always
     float32."""
+    tf32: bool = True
+    """On GPUs that have it, multiply float32 matrices in TF32: 10 bits of mantissa, several times the speed.
+    Only what runs outside of bfloat16 is concerned."""
     tensorboard: bool = True
     """Also write scalars for TensorBoard to <out>/tensorboard."""
     model: ModelConfig
@@ -59,12 +111,17 @@ class RunConfig(BaseModel):
     schedule: ScheduleConfig = ScheduleConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optim: OptimConfig = OptimConfig()
+    adapter: AdapterConfig | None = None
+    """LoRA or LoCon in place of training the networks themselves."""
+    ema: EmaConfig = EmaConfig()
+    validation: ValidationConfig = ValidationConfig()
+    probe: ProbeConfig = ProbeConfig()
     preview: PreviewConfig = PreviewConfig()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if (self.epochs is None) == (self.samples is None):
-            raise ValueError("give either epochs or samples, and not both")
+        if sum((self.epochs is not None, self.samples is not None, bool(self.phases))) != 1:
+            raise ValueError("give one of epochs, samples and phases, and not more")
         if self.objective.prediction == "epsilon" and self.schedule.zero_terminal_snr:
             raise ValueError(
                 'objective.prediction = "epsilon" cannot be used with schedule.zero_terminal_snr: at zero '
@@ -79,59 +136,40 @@ class RunConfig(BaseModel):
         return self.preview.width or side, self.preview.height or side
 
 
-def load_run(path: Path, overrides: list[str] | None = None) -> RunConfig:
-    """Read a run file and the dotted overrides.
+def phase_runs(run: RunConfig, where: str = "run") -> tuple[RunConfig, ...]:
+    """One run for every phase, with the phase's settings and length; the run itself when it has no phases.
 
-    Raises ConfigError with every problem at once: unknown keys with the nearest known one, values out of
-    range with what is allowed, each with its path.
+    Raises ConfigError with every phase's problems.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
-    except ValueError as error:
-        raise ConfigError(str(path), [f"is not valid TOML: {error}"]) from error
-    for override in overrides or []:
-        _apply(data, override)
-    return make_run(data, path.parent, str(path))
+    if not run.phases:
+        return (run,)
+    whole = run.model_dump(exclude={"phases", "epochs", "samples"})
+    runs: list[RunConfig] = []
+    problems: list[str] = []
+    for number, phase in enumerate(run.phases):
+        own = phase.model_dump(exclude={"name"}, exclude_unset=True)
+        changed = own.get("optim", {}).get("optimizer", run.optim.optimizer) != run.optim.optimizer
+        base = {**whole, "optim": {**whole["optim"], **_FRESH}} if changed else whole
+        try:
+            runs.append(RunConfig.model_validate(_merged(base, own)))
+        except ValidationError as error:
+            problems += [f"phases.{number}.{explain_problem(problem)}" for problem in error.errors()]
+    if problems:
+        raise ConfigError(where, problems)
+    return tuple(runs)
 
 
-def make_run(data: dict[str, Any], base: Path, where: str) -> RunConfig:
-    """A run from plain data; relative paths start at ``base``."""
-    try:
-        run = RunConfig.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(where, [_explain(problem) for problem in error.errors()]) from None
-    model = base_folder() if run.model.base == Path(DEMO_BASE) else base / run.model.base
-    moved: dict[str, Any] = {"out": base / run.out, "model": run.model.model_copy(update={"base": model})}
-    recipe = run.data.recipe
-    if isinstance(recipe, str) and recipe.endswith((".toml", ".json")):
-        recipe = str(base / recipe)
-    elif isinstance(recipe, dict):
-        recipe = _from(base, recipe)
-    cache = base / run.data.cache if run.data.cache is not None else None
-    moved["data"] = run.data.model_copy(
-        update={"path": base / run.data.path, "recipe": recipe, "cache": cache}
-    )
-    return run.model_copy(update=moved)
+_FRESH: dict[str, Any] = {"arguments": {}, "betas": None, "eps": None, "fused": False}
+"""Settings that belong to one optimizer and are not handed on to another."""
 
 
-_PATHS = frozenset({"aliases", "correlations", "file", "implications", "names", "rules"})
-"""Settings of a caption recipe that are paths where they are text."""
-
-
-def _from(base: Path, recipe: Any) -> Any:
-    """A recipe written in the run file, its relative paths starting at the run file's folder."""
-    if isinstance(recipe, list):
-        return [_from(base, value) for value in recipe]
-    if not isinstance(recipe, dict):
-        return recipe
-    # Beside a file, `tags` is the path of a table of tags; elsewhere it is a list of them, or a weight.
-    paths = _PATHS | {"tags"} if "file" in recipe else _PATHS
-    return {
-        key: str(base / value) if key in paths and isinstance(value, str) else _from(base, value)
-        for key, value in recipe.items()
-    }
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Tables in tables; a recipe or an optimizer's arguments are replaced as a whole."""
+    merged = dict(base)
+    for key, value in own.items():
+        inside = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merged(base[key], value) if inside and key not in ("recipe", "arguments") else value
+    return merged
 
 
 def caption_pipeline(run: RunConfig) -> CaptionPipeline:
@@ -142,10 +180,16 @@ def caption_pipeline(run: RunConfig) -> CaptionPipeline:
     recipe = run.data.recipe
     try:
         pipeline = (
-            preset(recipe) if isinstance(recipe, str) and not _is_file(recipe) else load_pipeline(recipe)
+            preset(recipe)
+            if isinstance(recipe, str) and not is_recipe_file(recipe)
+            else load_pipeline(recipe)
         )
     except CaptionkitError as error:
         raise ConfigError("data.recipe", str(error).splitlines()) from error
+    try:
+        pipeline = pipeline.with_settings(run.captions)
+    except CaptionkitError as error:
+        raise ConfigError("captions", str(error).splitlines()) from error
     budget = pipeline.text.max_tokens
     if budget is None or budget > run.text.max_tokens:
         pipeline = pipeline.model_copy(
@@ -154,7 +198,8 @@ def caption_pipeline(run: RunConfig) -> CaptionPipeline:
     return pipeline.with_seed(run.seed)
 
 
-def _is_file(recipe: str) -> bool:
+def is_recipe_file(recipe: str) -> bool:
+    """Whether a recipe given as text is a file's path, and not a preset's name."""
     return recipe.endswith((".toml", ".json"))
 
 
@@ -164,26 +209,7 @@ def write_resolved(run: RunConfig, path: Path) -> None:
     path.write_text(json.dumps(run.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
-    """Set one dotted key."""
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(
-            "command line", [f"{override!r} is not of the form key=value, such as optim.lr=1e-6"]
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *tables, last = key.split(".")
-    for name in tables:
-        data = data.setdefault(name, {})
-        if not isinstance(data, dict):
-            raise ConfigError("command line", [f"{override!r}: {name} is a value, not a table"])
-    data[last] = value
-
-
-def _explain(problem: Any) -> str:
+def explain_problem(problem: Any) -> str:
     """One pydantic problem as "path: what is wrong"."""
     path = ".".join(str(part) for part in problem["loc"]) or "run"
     match problem["type"]:
@@ -203,12 +229,16 @@ def _explain(problem: Any) -> str:
 
 def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
     """Names of the settings in the table at a path."""
-    kind: Any = RunConfig
+    kind: type[BaseModel] | None = RunConfig
     for part in loc:
-        field = (
-            kind.model_fields.get(str(part))
-            if isinstance(kind, type) and issubclass(kind, BaseModel)
-            else None
-        )
-        kind = field.annotation if field is not None else None
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+        if isinstance(part, str):  # A number is a place in a list of tables of one kind.
+            field = kind.model_fields.get(part) if kind is not None else None
+            kind = _table_in(field.annotation) if field is not None else None
+    return list(kind.model_fields) if kind is not None else []
+
+
+def _table_in(annotation: Any) -> type[BaseModel] | None:
+    """The table that a field holds, alone, in a list, or where it may be left out."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _table_in(inner))), None)

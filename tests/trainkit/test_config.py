@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.trainkit.tiny import run_data
-from trainkit.config import RunConfig, caption_pipeline, load_run, make_run, write_resolved
+from trainkit.config import RunConfig, caption_pipeline, write_resolved
 from trainkit.errors import ConfigError
+from trainkit.run_file import load_run, make_run
 from trainkit.schedule import ScheduleConfig
 
 MINIMAL = """
@@ -111,7 +112,9 @@ preview.width = 100
     assert by_path["data.max_bad_share"] == "is 1.5, must be less than or equal to 1"
     assert by_path["optim.lr"] == "is -1, must be greater than or equal to 0"
     assert by_path["optim.betas.1"] == "is 1.5, must be less than 1"
-    assert by_path["objective.weighting"] == "is 'hard', must be 'none', 'min_snr' or 'soft_min_snr'"
+    assert (
+        by_path["objective.weighting"] == "is 'hard', must be 'none', 'min_snr', 'soft_min_snr' or 'debiased'"
+    )
     assert by_path["text.max_tokens"] == "is 100, must be a multiple of 75"
     assert by_path["preview.width"] == "is 100, must be a multiple of 8"
 
@@ -121,15 +124,14 @@ def test_the_message_says_where_and_how_many(tmp_path: Path) -> None:
         load_run(written(tmp_path, MINIMAL + "nothing_like_it = 1\nbatch = 0\n"))
     first, *rest = str(caught.value).splitlines()
     assert first == f"{tmp_path / 'run.toml'}: 2 problems"
-    assert any(
-        line.startswith("  nothing_like_it: no such setting; known here: accumulate, batch,") for line in rest
-    )
+    expected = "  nothing_like_it: no such setting; known here: accumulate, adapter,"
+    assert any(line.startswith(expected) for line in rest)
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ("epochs = 3", "run: give either epochs or samples, and not both"),
+        ("epochs = 3", "run: give one of epochs, samples and phases, and not more"),
         ("optim.lr = nan", "optim.lr: is nan, must be a finite number"),
         ("optim.lr = inf", "optim.lr: is inf, must be a finite number"),
         (

@@ -110,7 +110,7 @@ def test_the_data_set_on_disk_is_the_same_for_the_same_seed(tmp_path: Path) -> N
 
 def test_a_thousand_scenes_use_three_buckets(tmp_path: Path) -> None:
     from trainkit.buckets import make_buckets
-    from trainkit.config import load_run
+    from trainkit.run_file import load_run
 
     run = load_run(write_run(tmp_path, samples=64, seed=0))
     buckets = make_buckets(run.data.buckets)

@@ -12,7 +12,8 @@ import pytest
 
 from captionkit import read_jsonl
 from trainkit.check import check_run
-from trainkit.config import caption_pipeline, load_run
+from trainkit.config import caption_pipeline
+from trainkit.run_file import load_run
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from trainkit.config import RunConfig, load_run
+from trainkit.config import RunConfig
 from trainkit.demo import base_folder
 from trainkit.demo.dataset import judged_prompts, write_recipe, write_run, write_scenes
 from trainkit.demo.judge import luminance, shown_colour
@@ -20,10 +20,11 @@ from trainkit.demo.page import write_page
 from trainkit.demo.scenes import FIGURE_COLOURS, Scene, draw_scene
 from trainkit.errors import TrainkitError
 from trainkit.models import ModelConfig, load_model
+from trainkit.run_file import load_run
 from trainkit.sample import PreviewConfig, Request, sample_pictures
-from trainkit.sample_cli import read_objective
 from trainkit.text import Tokens
 from trainkit.train import train
+from trainkit.trained_as import read_objective
 
 SAMPLES = 20_000
 """Samples seen in the fine-tune: twenty passes over the thousand scenes."""
