@@ -17,20 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from trainkit.optim import adopt_clip
+
 GRADIENTS = (0.1, -0.2, 0.05, 0.3, -0.1)
 CLIPPED = (1.0, 1.001, 1.001400074983, 1.000444068455, 1.000583150500)
-
-
-def authors_clip(step: int) -> float:
-    """The authors clip the k-th real update (k from 1) to k^(1/4); pytorch_optimizer hands over k + 1, for it
-    counts the first step, which moves nothing."""
-    return float((step - 1) ** 0.25)
 
 
 def adopt(weights: list[nn.Parameter], /, **settings: Any) -> torch.optim.Optimizer:
     kind = importlib.import_module("pytorch_optimizer").ADOPT
     optimizer: torch.optim.Optimizer = kind(
-        weights, weight_decouple=True, **{"clip_lambda": authors_clip} | settings
+        weights, weight_decouple=True, **{"clip_lambda": adopt_clip} | settings
     )
     return optimizer
 
@@ -70,7 +66,7 @@ def reference(gradients: tuple[float, ...], lr: float, decay: float, clip: bool)
 @pytest.mark.parametrize("foreach", [None, False])
 @pytest.mark.parametrize(
     ("clip", "path", "m"),
-    [(authors_clip, CLIPPED, -0.013908204453), (None, (1.0, *[None] * 3, 1.000823332180), 0.064714768554)],
+    [(adopt_clip, CLIPPED, -0.013908204453), (None, (1.0, *[None] * 3, 1.000823332180), 0.064714768554)],
 )
 def test_the_authors_trace(
     clip: Callable[[int], float] | None, path: tuple[float | None, ...], m: float, foreach: bool | None
@@ -86,8 +82,8 @@ def test_the_authors_trace(
 
 
 def test_the_packages_own_clip_is_one_step_too_wide() -> None:
-    # Why authors_clip is there: left alone, the first real update is clipped to 2^(1/4), not to 1. Should the
-    # package mend this, authors_clip would be wrong, and this test says so.
+    # Why adopt_clip is there: left alone, the first real update is clipped to 2^(1/4), not to 1. Should the
+    # package mend this, adopt_clip would be wrong, and this test says so.
     weight = one_weight()
     kind = importlib.import_module("pytorch_optimizer").ADOPT
     found = trace(kind([weight], lr=0.01, weight_decouple=True), weight, GRADIENTS[:2])
@@ -100,7 +96,7 @@ gradient = st.floats(-10, 10).filter(lambda g: abs(g) > 1e-3)
 @given(st.lists(gradient, min_size=1, max_size=12), st.floats(1e-6, 1e-1), st.floats(0, 0.5), st.booleans())
 def test_it_is_the_authors_algorithm(gradients: list[float], lr: float, decay: float, clip: bool) -> None:
     weight, given_ = one_weight(), tuple(gradients)
-    optimizer = adopt([weight], lr=lr, weight_decay=decay, clip_lambda=authors_clip if clip else None)
+    optimizer = adopt([weight], lr=lr, weight_decay=decay, clip_lambda=adopt_clip if clip else None)
     assert trace(optimizer, weight, given_) == pytest.approx(reference(given_, lr, decay, clip), abs=1e-9)
 
 
