@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainkit.ema_tracks import EmaConfig, PowerTrack
 from trainkit.errors import CheckpointError
-from trainkit.weights import write_weights
+from trainkit.weights_file import write_weights
 
 _CHUNK = 32 * 2**20
 """Weights that are on their way from the device to main memory at once, twice: 256 MB of page-locked

@@ -98,9 +98,15 @@ class EmaConfig(BaseModel):
     snapshot_dtype: Literal["float16", "float32"] = "float16"
     """Numbers in the snapshots. float16 takes half of the disk; docs/ema.md says what that costs."""
 
+    shown: str | None = None
+    """Name of the track whose weights previews, validation and the probe look at, such as "0.050" for a
+    sigma_rel of 0.05; None looks at the trained weights."""
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         names = [track.name for track in self.tracks]
+        if self.shown is not None and self.shown not in names:
+            raise ValueError(f"shown is {self.shown!r}, must be one of the tracks: {names}")
         if len(set(names)) < len(names):
             raise ValueError(f"sigma_rel is {self.sigma_rel}; no two may agree to three decimals")
         if self.snapshot_every and not self.sigma_rel:

@@ -6,14 +6,18 @@ metadata says what it is. It need not hold every tensor: what it lacks stays as 
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainkit.errors import ModelError
+from trainkit.errors import ModelError, TrainkitError
 
 _SHOWN = 3
 """Names shown of a longer list."""
@@ -52,6 +56,28 @@ def overlay_weights(denoiser: nn.Module, path: Path) -> Overlay:
             targets[name].copy_(tensor)
     kept = tuple(name for name in named if _short(name) not in found)
     return Overlay(len(found), kept, about)
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a weights file under a temporary name, flush it, and rename it.
+
+    Raises TrainkitError when it cannot be written; a file that stood there before is then still whole.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f".{path.name}.partial-*"):  # Of a process that was killed in here.
+            leftover.unlink(missing_ok=True)
+        save_file(
+            {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, partial, dict(metadata)
+        )
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise TrainkitError(f"{path} could not be written: {error}; free some space and try again") from error
 
 
 def _short(name: str) -> str:

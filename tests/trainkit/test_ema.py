@@ -22,7 +22,7 @@ from trainkit.ema_tracks import EmaConfig, ExponentialTrack, PowerTrack, gamma_o
 from trainkit.errors import CheckpointError, TrainkitError
 from trainkit.models import ModelConfig, load_model
 from trainkit.text import TextConfig
-from trainkit.weights import write_weights
+from trainkit.weights_file import write_weights
 
 CPU = torch.device("cpu")
 widths = st.floats(0.001, 12**-0.5)

@@ -21,7 +21,7 @@ from trainkit.ema import Ema
 from trainkit.ema_tracks import EmaConfig, gamma_of
 from trainkit.errors import TrainkitError
 from trainkit.posthoc import Snapshot, fit, inner_product, reach, read_snapshots, reconstruct
-from trainkit.weights import write_weights
+from trainkit.weights_file import write_weights
 
 widths = st.floats(0.01, 0.28)
 times = st.floats(0.01, 1)

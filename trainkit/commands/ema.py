@@ -70,7 +70,7 @@ def _list(snapshots: list[Snapshot], at: int) -> None:
 def _make(options: argparse.Namespace, snapshots: list[Snapshot], at: int, *, newest: bool) -> None:
     """Write the weights file and say how good it is."""
     from trainkit.posthoc import TOLERANCE, fit, reach, reconstruct
-    from trainkit.weights import write_weights
+    from trainkit.weights_file import write_weights
 
     plan = fit(snapshots, options.sigma_rel, at)
     name = f"{options.sigma_rel:.3f}" if newest else f"{options.sigma_rel:.3f}-{at:012d}"
