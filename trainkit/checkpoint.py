@@ -1,8 +1,9 @@
 """Saving a run so that it can go on exactly where it stopped.
 
 A checkpoint is a folder ``checkpoints/<samples seen>`` with the trained weights (float32), the optimizer's
-state and ``state.json``. It is written under a temporary name, flushed to the disk and renamed, so that a
-folder with a proper name is always whole. Files are safetensors and JSON; no pickle is written or read.
+state, the averages of the weights, and ``state.json``. It is written under a temporary name, flushed to the
+disk and renamed, so that a folder with a proper name is always whole. Files are safetensors and JSON; no
+pickle is written or read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trainkit.ema import Ema
 from trainkit.errors import CheckpointError
 from trainkit.models import Denoiser
+from trainkit.optim import settings_of
+from trainkit.trained import load_trained_state, trained_state
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Progress:
     """The run's one clock, and what must not change between two parts of a run."""
 
     samples_seen: int
+    first_sample: int
+    """Samples of the run before the phase in which the checkpoint was made."""
     batch: int
     """Samples of one micro-batch over all devices; another number would be another order of pictures."""
     num_pictures: int
@@ -39,7 +45,13 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, denoiser: Denoiser, optimizer: torch.optim.Optimizer, progress: Progress, *, keep: int
+    folder: Path,
+    denoiser: Denoiser,
+    optimizer: torch.optim.Optimizer,
+    ema: Ema,
+    progress: Progress,
+    *,
+    keep: int,
 ) -> Path:
     """Write a checkpoint and remove all but the newest ``keep``.
 
@@ -51,10 +63,10 @@ def save_checkpoint(
     state = {"format": _FORMAT, **vars(progress), "optimizer": plain}
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        save_file(_contiguous(denoiser.unet.state_dict()), partial / "unet.safetensors")
-        if denoiser.train_text:
-            save_file(_contiguous(denoiser.text_encoder.state_dict()), partial / "text_encoder.safetensors")
+        for name, weights in trained_state(denoiser).items():
+            save_file(_contiguous(weights), partial / f"{name}.safetensors")
         save_file(tensors, partial / "optimizer.safetensors")
+        ema.save(partial)
         (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
         for path in (*partial.iterdir(), partial):
             _flush(path)
@@ -89,21 +101,21 @@ def remove_leftovers(folder: Path) -> None:
 def read_progress(checkpoint: Path) -> Progress:
     """The clock of a checkpoint. Raises CheckpointError when it cannot be read."""
     state = _read_state(checkpoint)
-    return Progress(**{name: state[name] for name in ("samples_seen", "batch", "num_pictures", "settings")})
+    return Progress(**{field.name: state[field.name] for field in fields(Progress)})
 
 
-def load_checkpoint(checkpoint: Path, denoiser: Denoiser, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's weights and optimizer state into the given objects.
+def load_checkpoint(checkpoint: Path, denoiser: Denoiser, optimizer: torch.optim.Optimizer, ema: Ema) -> None:
+    """Put a checkpoint's weights, optimizer state and averages into the given objects.
 
     The optimizer's settings (rates, betas, weight decay) stay those it was made with: they are the run's, and
     the run file may have changed.
     """
     state = _read_state(checkpoint)
-    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    settings = settings_of(optimizer)
     try:
-        denoiser.unet.load_state_dict(load_file(checkpoint / "unet.safetensors"))
-        if denoiser.train_text:
-            denoiser.text_encoder.load_state_dict(load_file(checkpoint / "text_encoder.safetensors"))
+        files = {name: load_file(checkpoint / f"{name}.safetensors") for name in trained_state(denoiser)}
+        load_trained_state(denoiser, files)
+        ema.load(checkpoint)
         optimizer.load_state_dict(_join(load_file(checkpoint / "optimizer.safetensors"), state["optimizer"]))
         for group, own in zip(optimizer.param_groups, settings, strict=True):
             group.update(own)

@@ -15,11 +15,15 @@ from trainkit.errors import LaunchError
 _TORCHRUN = "torchrun --nproc_per_node {n} -m trainkit train run.toml"
 
 
-def make_accelerator(mixed_precision: str, out: Path, *, tensorboard: bool) -> Accelerator:
-    """The accelerator of this process. Raises LaunchError when several processes would not know of each
-    other."""
+def make_accelerator(mixed_precision: str, out: Path, *, tensorboard: bool, tf32: bool) -> Accelerator:
+    """The accelerator of this process; ``tf32`` holds for the whole process.
+
+    Raises LaunchError when several processes would not know of each other.
+    """
     refuse_false_launch(os.environ)
     cpu = not torch.cuda.is_available()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
     if mixed_precision == "auto":
         mixed_precision = "bf16" if not cpu and torch.cuda.is_bf16_supported() else "no"
     accelerator = Accelerator(

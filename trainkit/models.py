@@ -10,10 +10,11 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -42,6 +43,13 @@ class ModelConfig(BaseModel):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, a fraction of the memory, same
     gradients."""
+    compile: bool = False
+    """Compile the UNet with torch.compile; needs a C++ compiler or a GPU. Heights, widths and the number of
+    chunks stay symbols, so that not every bucket costs a compilation of its own."""
+    channels_last: bool = False
+    """Keep the UNet's and the VAE's convolutions in the memory layout that tensor cores prefer."""
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    """"sdpa" is torch's fused attention; "eager" writes out the whole attention matrix, for comparison."""
 
 
 class Denoiser(nn.Module):
@@ -59,8 +67,7 @@ class Denoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t_B: Tensor, ids_BnL: Tensor) -> Tensor:
         """The UNet's output for noisy latents [B, 4, h, w], timesteps [B] and token ids [B, n, 77]."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_text):
-            context = encode_chunks(self.text_encoder, ids_BnL, self.chunk_mode)
+        context = encode_chunks(self.text_encoder, ids_BnL, self.chunk_mode)
         return self.unet(x_t, t_B, context).sample  # type: ignore[no-any-return]
 
 
@@ -99,6 +106,22 @@ def load_model(config: ModelConfig, text: TextConfig) -> Model:
             _checkpoint_activations(text_encoder)
     denoiser = Denoiser(unet, text_encoder, text.chunk_mode, config.train_text_encoder)
     return Model(denoiser, vae, tokenizer, dropped, float(vae.config.scaling_factor))
+
+
+def prepare_networks(model: Model, config: ModelConfig) -> None:
+    """Memory layout, attention and compilation; after adapters are in their places."""
+    unet: Any = model.denoiser.unet
+    text_encoder: Any = model.denoiser.text_encoder
+    if config.attention == "eager":
+        unet.set_attn_processor(AttnProcessor())
+        text_encoder.set_attn_implementation("eager")
+    if config.channels_last:
+        unet.to(memory_format=torch.channels_last)
+        model.vae.to(memory_format=torch.channels_last)
+    if config.compile:
+        # Without a limit that fits, dynamo gives up after 8 shapes and runs the rest uncompiled, unsaid.
+        torch._dynamo.config.recompile_limit = 64
+        unet.compile(dynamic=True)
 
 
 def _checkpoint_activations(text_encoder: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from accelerate import Accelerator
@@ -13,7 +15,12 @@ from tqdm import tqdm
 from trainkit.config import RunConfig
 from trainkit.errors import TrainkitError
 from trainkit.feed import Batch
-from trainkit.log import JsonLog
+from trainkit.log import JsonLog, read_log
+from trainkit.phases import Phase
+from trainkit.validation import TextKind, TextResult
+
+_RECENT = 100
+"""Optimizer steps over which the share of clipped ones is told."""
 
 
 class Reporter:
@@ -28,7 +35,12 @@ class Reporter:
         self.samples_seen = samples_seen
         self.samples_asked = 0
         self.broken: set[str] = set()
-        self.log = JsonLog(run.out / "log.jsonl", samples_seen) if accelerator.is_main_process else None
+        self.log: JsonLog | None = None
+        self.validation: JsonLog | None = None
+        if accelerator.is_main_process:
+            self.log = JsonLog(run.out / "log.jsonl", samples_seen)
+            if run.validation.share or run.probe.pictures:
+                self.validation = JsonLog(run.out / "validation.jsonl", samples_seen)
         self.bar = tqdm(
             total=total_samples,
             initial=samples_seen,
@@ -40,22 +52,65 @@ class Reporter:
         if run.tensorboard:
             accelerator.init_trackers("tensorboard")
         self._last = time.monotonic()
+        before = read_log(run.out / "log.jsonl") if self.log is not None else []
+        self._clipped: deque[bool] = deque((line["clipped"] for line in before), maxlen=_RECENT)
+
+    def say(self, text: str) -> None:
+        """One line above the progress bar, on the main process."""
+        if self.accelerator.is_main_process:
+            tqdm.write(text)
+
+    def enter(self, phase: Phase) -> None:
+        """A phase begins, or goes on after a restart."""
+        self._phase = phase
+        self._last = time.monotonic()
+        if self.run.phases:
+            side, batch = phase.run.data.buckets.resolution, phase.group
+            self.say(
+                f"{phase.name}: samples {phase.first_sample} to {phase.end}, resolution {side}, {batch} "
+                f"samples per step, {phase.run.optim.optimizer}"
+            )
 
     def step(
-        self, samples_seen: int, epoch: int, loss: float, grad_norm: float, rates: dict[str, float]
+        self, samples_seen: int, epoch: int, entry: dict[str, float], rates: dict[str, float], waited: float
     ) -> None:
-        """Report one optimizer step."""
+        """Report one optimizer step, for which the device waited ``waited`` seconds for its samples."""
         now = time.monotonic()
-        speed = (samples_seen - self.samples_seen) / max(1e-9, now - self._last)
+        seconds = max(1e-9, now - self._last)
         self._last = now
-        lr = {f"lr_{name}": rate for name, rate in rates.items()}
-        entry: dict[str, Any] = {"loss": loss, "grad_norm": grad_norm, **lr, "samples_per_s": round(speed, 3)}
+        self._clipped.append(entry["grad_norm"] > self._phase.run.optim.max_grad_norm)
+        told: dict[str, Any] = entry | {
+            "clipped": self._clipped[-1],
+            "clipped_share": sum(self._clipped) / len(self._clipped),
+            **{f"lr_{name}": rate for name, rate in rates.items()},
+            "samples_per_s": round((samples_seen - self.samples_seen) / seconds, 3),
+            "waited": round(min(1.0, waited / seconds), 4),
+        }
         if self.log is not None:
-            self.log.write({"samples": samples_seen, "epoch": epoch, **entry})
-        self.accelerator.log(entry, step=samples_seen)
+            phase = {"phase": self._phase.number} if self.run.phases else {}
+            self.log.write({"samples": samples_seen, "epoch": epoch, **phase, **told})
+        self.accelerator.log(told, step=samples_seen)
         self.bar.update(samples_seen - self.samples_seen)
-        self.bar.set_postfix_str(f"loss {loss:.4f}, lr " + "/".join(f"{rate:.2g}" for rate in rates.values()))
+        shown = "/".join(f"{rate:.2g}" for rate in rates.values())
+        self.bar.set_postfix_str(f"loss {entry['loss']:.4f}, lr {shown}")
         self.samples_seen = samples_seen
+
+    def validated(self, samples_seen: int, phase: str, measured: Mapping[TextKind, TextResult]) -> None:
+        """Write a validation to validation.jsonl and the trackers, and say its means."""
+        means = {f"validation_{kind}": result["mean"] for kind, result in measured.items()}
+        self.accelerator.log(means, step=samples_seen)
+        if self.validation is not None:
+            self.validation.write({"samples": samples_seen, "phase": phase, "texts": measured})
+            told = ", ".join(f"{kind} {result['mean']:.4f}" for kind, result in measured.items())
+            self.say(f"validation after {samples_seen} samples: {told}")
+
+    def probed(self, samples_seen: int, found: dict[str, float]) -> None:
+        """The same for the black and white probe."""
+        self.accelerator.log(found, step=samples_seen)
+        if self.validation is not None:
+            self.validation.write({"samples": samples_seen, **found})
+            told = ", ".join(f"{name.removeprefix('probe_')} {value:.1f}" for name, value in found.items())
+            self.say(f"lightness (0 to 100) after {samples_seen} samples: {told}")
 
     def skipped(self, batch: Batch) -> None:
         """Report pictures that could no longer be read; too many of them stop the run.
@@ -82,5 +137,6 @@ class Reporter:
     def close(self) -> None:
         """End the bar and the log."""
         self.bar.close()
-        if self.log is not None:
-            self.log.close()
+        for log in (self.log, self.validation):
+            if log is not None:
+                log.close()

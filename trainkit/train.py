@@ -1,22 +1,25 @@
 """The training loop.
 
-One clock: samples seen. Everything that changes over a run (learning rates, pictures, captions, noise,
-timesteps) is a pure function of (seed, samples seen), so a killed run that is started again goes on as if
-nothing had happened.
+One clock: samples seen. Everything that changes over a run (phases, learning rates, pictures, captions,
+noise, timesteps) is a pure function of (seed, samples seen), so a killed run that is started again goes on as
+if nothing had happened.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from captionkit import CaptionPipeline
-from trainkit.batches import BatchPlan
+from trainkit.adapters import addressed_dropout
 from trainkit.checkpoint import (
     Progress,
     latest_checkpoint,
@@ -25,23 +28,26 @@ from trainkit.checkpoint import (
     remove_leftovers,
     save_checkpoint,
 )
-from trainkit.config import RunConfig, caption_pipeline, write_resolved
-from trainkit.devices import make_accelerator
+from trainkit.config import RunConfig
 from trainkit.errors import CheckpointError, TrainkitError
-from trainkit.feed import Feed, micro_batches
-from trainkit.grid import picture_grid
-from trainkit.latents import LatentCache, vae_fingerprint
-from trainkit.loss import loss_weights
+from trainkit.feed import Batch, micro_batches
+from trainkit.finish import write_results
+from trainkit.gradients import grad_norms
+from trainkit.loss import decile_entries
 from trainkit.model_folder import model_version
-from trainkit.models import Model, export_model, load_model
-from trainkit.optim import lr_factor, make_optimizer, set_learning_rates
-from trainkit.pictures import DataSet, Skipped, read_data
-from trainkit.plan import count_steps
+from trainkit.optim import (
+    PartName,
+    apply_settings,
+    begin,
+    make_optimizer,
+    set_learning_rates,
+    unfreeze,
+)
+from trainkit.phases import Phase, phase_at
+from trainkit.pictures import DataSet
 from trainkit.reporter import Reporter
-from trainkit.sample import Request, check_prompts, sample_pictures, save_picture
-from trainkit.schedule import make_schedule
-from trainkit.step import Stepper
-from trainkit.text import Tokens
+from trainkit.setup import Setup, set_up
+from trainkit.watch import Watch, is_due
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,9 @@ class Result:
     resumed_from: int
     """Samples seen at the checkpoint the run went on from; 0 for a fresh run."""
     data: DataSet
-    plan: BatchPlan
-    pipeline: CaptionPipeline
+    phases: tuple[Phase, ...]
+    pipelines: tuple[CaptionPipeline, ...]
+    """One per phase."""
 
 
 def train(run: RunConfig) -> Result:
@@ -63,216 +70,186 @@ def train(run: RunConfig) -> Result:
 
     Raises TrainkitError for everything the user can mend.
     """
-    # Setup: devices, captions, model, pictures.
-    accelerator = make_accelerator(run.mixed_precision, run.out, tensorboard=run.tensorboard)
-    main = accelerator.is_main_process
-    pipeline = caption_pipeline(run)
-    model = load_model(run.model, run.text)
-    tokens = Tokens(model.tokenizer, run.text.max_tokens, run.text.backtrack)
-    check_prompts(run.preview, tokens)
-    pipeline = pipeline.with_counter(tokens.count)
-    data = read_data(run.data, pipeline, progress=main)
-    model.vae.to(accelerator.device)
-    cache = _fill_cache(run, model, data, accelerator)
-    if main:
-        write_resolved(run, run.out / "run.json")
-        _report_skipped(data.skipped, run.out)
+    setup = set_up(run)
+    accelerator, denoiser, total_samples = setup.accelerator, setup.model.denoiser, setup.total_samples
 
-    # Plan: which pictures when, and how long.
-    batch = run.batch * accelerator.num_processes
-    group = batch * run.accumulate
-    plan = BatchPlan([p.fit.bucket for p in data.pictures], batch, run.seed)
-    total_steps = count_steps(run, plan)
-    total_samples = total_steps * group
-    schedule = make_schedule(run.schedule)
-    stepper = Stepper(
-        schedule=schedule,
-        objective=run.objective,
-        weights=loss_weights(run.objective, schedule),
-        vae=model.vae,
-        scaling_factor=model.scaling_factor,
-        seed=run.seed,
-        group=group,
-        device=accelerator.device,
-    )
-
-    # Resume: the newest whole checkpoint of this folder.
-    optimizer = make_optimizer(run.optim, model.denoiser)
+    # Resume: the newest whole checkpoint of this folder, with the optimizer of the phase that it was made in.
     checkpoints = run.out / "checkpoints"
     newest = latest_checkpoint(checkpoints)
-    step = _resume(run, newest, model, optimizer, plan, accelerator) if newest else 0
-    resumed_from = step * group
+    samples_seen = read_progress(newest).samples_seen if newest else 0
+    phase = phase_at(setup.phases, samples_seen)
+    optimizer = make_optimizer(phase.run.optim, denoiser, setup.parts)
+    if newest:
+        _resume(setup, phase, newest, optimizer)
     accelerator.wait_for_everyone()
-    if main:
+    if accelerator.is_main_process:
         remove_leftovers(checkpoints)
-    denoiser, optimizer = accelerator.prepare(model.denoiser, optimizer)
-    denoiser.train()
-    feed = Feed(
-        plan=plan,
-        pictures=data.pictures,
-        pipeline=pipeline,
-        tokens=tokens,
-        cache=cache,
-        latent_shape=(
-            int(model.vae.config.latent_channels),
-            2 ** (len(model.vae.config.block_out_channels) - 1),
-        ),
-        transparent_as=run.data.transparent_as,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )
-    batches = micro_batches(
-        feed,
-        step * run.accumulate,
-        total_steps * run.accumulate,
-        workers=run.data.workers,
-    )
-    with contextlib.closing(Reporter(run, accelerator, step * group, total_samples)) as reporter:
-        while True:
-            done = step >= total_steps
-            samples_seen = step * group
+    resumed_from, made_for = samples_seen, phase.run.optim
+    watch = Watch(setup)
 
-            # Once in a while: preview, checkpoint. Both also at the end, neither at the point of resuming.
-            if (
-                _due(run.preview.every, samples_seen, group, resumed_from, done)
-                and run.preview.prompts
-                and main
-            ):
-                _preview(run, model, tokens, samples_seen)
-            if _due(run.checkpoint_every, samples_seen, group, resumed_from, done):
-                if main:
-                    save_checkpoint(
-                        checkpoints,
-                        model.denoiser,
-                        optimizer.optimizer,
-                        _progress(run, samples_seen, batch, len(data.pictures)),
-                        keep=run.keep_checkpoints,
-                    )
-                accelerator.wait_for_everyone()
-            if done:
-                break
+    with contextlib.closing(Reporter(run, accelerator, samples_seen, total_samples)) as reporter:
+        for phase in setup.phases:
+            if samples_seen >= phase.end:
+                continue
 
-            # One optimizer step = `accumulate` micro-batches; gradients are means over all devices' samples.
-            factor = lr_factor(run.optim, samples_seen, total_samples)
-            rates = set_learning_rates(optimizer, factor)
-            loss_sum = torch.zeros((), device=accelerator.device)
-            records: list[str] = []
-            for micro in range(run.accumulate):
-                part = next(batches)
-                records += part.records
-                reporter.skipped(part)
-                with _synchronised(accelerator, denoiser, micro == run.accumulate - 1):
-                    loss = stepper.loss(denoiser, part)
-                    # DistributedDataParallel averages over devices, each with group / world samples.
-                    accelerator.backward(loss * accelerator.num_processes / group)
-                loss_sum += loss.detach()
-            mean_loss = accelerator.reduce(loss_sum, reduction="sum").item() / group
-            grad_norm = float(accelerator.clip_grad_norm_(denoiser.parameters(), run.optim.max_grad_norm))
-            _require_finite(mean_loss, grad_norm, samples_seen, records)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
-            reporter.step(step * group, plan.epoch_of(step * run.accumulate - 1), mean_loss, grad_norm, rates)
+            # Enter a phase: its optimizer, its pictures in its buckets, its captions.
+            optim = phase.run.optim
+            if phase.keeps_optimizer(made_for):
+                apply_settings(optimizer, optim, setup.parts)
+            else:
+                optimizer = make_optimizer(optim, denoiser, setup.parts)
+                reporter.say(f"{phase.name}: the optimizer {optim.optimizer} starts with fresh state")
+            made_for = optim
+            setup.fill_cache(phase)
+            stepper, accumulate, group = setup.stepper(phase), phase.run.accumulate, phase.group
+            first = (samples_seen - phase.first_sample) // group
+            batches = micro_batches(
+                setup.feed(phase), first * accumulate, phase.steps * accumulate, workers=run.data.workers
+            )
+            reporter.enter(phase)
+            trained: frozenset[PartName] = frozenset()
+            if samples_seen == 0:
+                watch.before(phase, reporter)
+
+            for step in range(first, phase.steps):
+                # Freeze and thaw; the wrapper that exchanges gradients must know which there will be.
+                now_trained = unfreeze(optim, setup.parts, samples_seen, phase.plan.num_pictures)
+                if now_trained != trained:
+                    trained = now_trained
+                    model, prepared = _wrapped(accelerator, denoiser, optimizer)
+                    begin(optimizer, trained)
+                    denoiser.train()
+
+                # One optimizer step = `accumulate` micro-batches; gradients are means over all samples.
+                clock = phase.clock(samples_seen, total_samples)
+                rates = set_learning_rates(optimizer, optim, clock)
+                sums = torch.zeros(21, device=accelerator.device)
+                records: list[str] = []
+                waited = 0.0
+                for micro in range(accumulate):
+                    part, seconds = _timed(batches)
+                    waited += seconds
+                    records += part.records
+                    reporter.skipped(part)
+                    with (
+                        _synchronised(accelerator, model, micro == accumulate - 1),
+                        addressed_dropout(run.adapter, run.seed, part.samples[0], accelerator.process_index),
+                    ):
+                        losses = stepper.loss(model, part)
+                        # DistributedDataParallel averages over devices, each with group / world samples.
+                        accelerator.backward(losses.total * accelerator.num_processes / group)
+                    sums[0] += losses.total.detach()
+                    sums[1:] += losses.deciles(setup.schedule.num_timesteps).flatten()
+                total, deciles = _reduced(accelerator, sums)
+                norms = grad_norms(denoiser)
+                grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), optim.max_grad_norm))
+                _require_finite(total / group, grad_norm, samples_seen, records)
+                prepared.step()
+                prepared.zero_grad(set_to_none=True)
+                samples_seen += group
+                setup.ema.update(denoiser, samples_seen, group)
+
+                entry = {"loss": total / group, "grad_norm": grad_norm, **norms}
+                entry |= decile_entries(deciles, phase.run.objective, setup.schedule.num_timesteps)
+                epoch = phase.plan.epoch_of((step + 1) * accumulate - 1)
+                reporter.step(samples_seen, epoch, entry, rates, waited)
+
+                # Once in a while, and always at the end: look, and save.
+                done = samples_seen == total_samples
+                watch.after(phase, reporter, samples_seen, group, done=done)
+                at_border = samples_seen == phase.end
+                if at_border or is_due(run.checkpoint_every, samples_seen, group):
+                    if accelerator.is_main_process:
+                        progress = _progress(setup, phase, samples_seen)
+                        save_checkpoint(
+                            checkpoints, denoiser, optimizer, setup.ema, progress, keep=run.keep_checkpoints
+                        )
+                    accelerator.wait_for_everyone()
 
     # The end: the model as others load it.
-    folder = run.out / "model"
-    if main:
-        export_model(model, run.schedule, run.objective, run.text, folder)
-    accelerator.wait_for_everyone()
+    folder = write_results(setup, samples_seen)
     accelerator.end_training()
-    return Result(folder, step * group, resumed_from, data, plan, pipeline)
+    return Result(folder, samples_seen, resumed_from, setup.data, setup.phases, setup.pipelines)
 
 
-def _fill_cache(run: RunConfig, model: Model, data: DataSet, accelerator: Accelerator) -> LatentCache | None:
-    """Encode what is not cached yet, every process its share; None when latents are encoded live.
-
-    A picture that vanishes meanwhile is named when its turn comes.
-    """
-    if run.data.latents == "live":
-        return None
-    folder = run.data.cache or run.out / "latents"
-    cache = LatentCache(folder, vae_fingerprint(model.vae), run.data.transparent_as)
-    share = data.pictures[accelerator.process_index :: accelerator.num_processes]
-    cache.fill(share, model.vae, accelerator.device, progress=accelerator.is_main_process)
-    accelerator.wait_for_everyone()
-    return cache
+def _wrapped(
+    accelerator: Accelerator, denoiser: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[torch.nn.Module, Any]:
+    """The denoiser and the optimizer as accelerate runs them, for the gradients that there are now."""
+    accelerator.unwrap_model(denoiser, keep_fp32_wrapper=False)  # Of an earlier wrapping's autocast.
+    accelerator.free_memory()
+    model, prepared = accelerator.prepare(denoiser, optimizer)
+    return model, prepared
 
 
-def _report_skipped(skipped: tuple[Skipped, ...], out: Path) -> None:
-    """Name what was left out, on the terminal (the first few) and in skipped.jsonl (all)."""
-    out.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"name": s.name, "reason": s.reason, "while": "reading"}) + "\n" for s in skipped]
-    (out / "skipped.jsonl").write_text("".join(lines), encoding="utf-8")
-    for s in skipped[:10]:
-        print(f"skipped {s.name}: {s.reason}", flush=True)
-    if len(skipped) > 10:
-        print(f"skipped {len(skipped) - 10} more; all are named in {out / 'skipped.jsonl'}", flush=True)
+def _timed(batches: Iterator[Batch]) -> tuple[Batch, float]:
+    """The next micro-batch, and the seconds that the step waited for it."""
+    started = time.perf_counter()
+    return next(batches), time.perf_counter() - started
 
 
-def _resume(
-    run: RunConfig,
-    newest: Path,
-    model: Model,
-    optimizer: torch.optim.Optimizer,
-    plan: BatchPlan,
-    accelerator: Accelerator,
-) -> int:
-    """Load a checkpoint; returns the number of optimizer steps done."""
-    group = plan.batch * run.accumulate
+def _reduced(accelerator: Accelerator, sums: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """Sum of the losses over all devices, and the deciles' sums and numbers, [2, 10]."""
+    whole: torch.Tensor = accelerator.reduce(sums, reduction="sum")
+    total, *deciles = whole.tolist()
+    return total, torch.tensor(deciles).view(2, 10)
+
+
+def _resume(setup: Setup, phase: Phase, newest: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Load a checkpoint. Raises CheckpointError when the order of pictures would not go on."""
     progress = read_progress(newest)
-    if (progress.batch, progress.num_pictures) != (plan.batch, plan.num_pictures):
+    plan, accelerator = phase.plan, setup.accelerator
+    then = (progress.num_pictures, progress.batch, progress.first_sample)
+    if then != (plan.num_pictures, plan.batch, plan.first_sample):
         raise CheckpointError(
             f"checkpoint {newest} was made with {progress.num_pictures} pictures in batches of "
-            f"{progress.batch} over all devices, this run has {plan.num_pictures} in batches of "
-            f"{plan.batch}; the order of pictures would not go on. Use the same data and batch x devices, or "
-            "start with another `out` folder."
+            f"{progress.batch} over all devices, in a phase that began at sample {progress.first_sample}; "
+            f"this run has {plan.num_pictures} in batches of {plan.batch}, in a phase that begins at "
+            f"{plan.first_sample}: the order of pictures would not go on. Use the same data, phases and "
+            "batch x devices, or start with another `out` folder."
         )
-    if progress.samples_seen % group:
+    if (progress.samples_seen - plan.first_sample) % phase.group or progress.samples_seen > phase.end:
         raise CheckpointError(
             f"checkpoint {newest} stands at {progress.samples_seen} samples, which is no whole number of "
-            f"optimizer steps of {group} samples; choose accumulate so that it is"
+            f"optimizer steps of {phase.group} samples in {phase.name}; choose accumulate and the length so "
+            "that it is"
         )
-    now, then = _settings(run), progress.settings
-    for key in sorted(k for k in now if now[k] != then.get(k)):
-        accelerator.print(f"note: {key} is {now[key]!r}, the checkpoint was made with {then.get(key)!r}")
-    load_checkpoint(newest, model.denoiser, optimizer)
+    now = _settings(phase.run)
+    for key in sorted(k for k in now if now[k] != progress.settings.get(k)):
+        accelerator.print(
+            f"note: {key} is {now[key]}, the checkpoint was made with {progress.settings.get(key)}"
+        )
+    load_checkpoint(newest, setup.model.denoiser, optimizer, setup.ema)
     accelerator.print(f"going on from {newest} ({progress.samples_seen} samples seen)", flush=True)
-    return progress.samples_seen // group
 
 
-def _progress(run: RunConfig, samples_seen: int, batch: int, num_pictures: int) -> Progress:
-    return Progress(samples_seen, batch, num_pictures, _settings(run))
+def _progress(setup: Setup, phase: Phase, samples_seen: int) -> Progress:
+    plan = phase.plan
+    return Progress(samples_seen, plan.first_sample, plan.batch, plan.num_pictures, _settings(phase.run))
 
 
 def _settings(run: RunConfig) -> dict[str, str]:
     """What decides the result, flat, for telling a resumed run what has changed."""
-    tables = run.model_dump(mode="json", include={"text", "schedule", "objective", "optim"})
+    tables = run.model_dump(mode="json", include={"text", "schedule", "objective", "optim", "adapter"})
     flat = {
         f"{table}.{key}": json.dumps(value)
         for table, values in tables.items()
-        for key, value in values.items()
+        for key, value in (values or {}).items()
     }
     return flat | {
         "seed": json.dumps(run.seed),
+        "captions": json.dumps(run.captions, sort_keys=True),
         "model.base": model_version(run.model.base),
         "data.recipe": json.dumps(run.model_dump(mode="json")["data"]["recipe"]),
     }
 
 
-def _due(every: int, samples_seen: int, group: int, resumed_from: int, done: bool) -> bool:
-    """Whether something that happens every so many samples happens now; always at the end, never where a run
-    resumes."""
-    if samples_seen <= resumed_from:
-        return False
-    return done or (every > 0 and samples_seen // every > (samples_seen - group) // every)
-
-
 def _synchronised(
-    accelerator: Accelerator, denoiser: torch.nn.Module, last: bool
+    accelerator: Accelerator, model: torch.nn.Module, last: bool
 ) -> contextlib.AbstractContextManager[None]:
     """Exchange gradients between devices only with the last micro-batch of a step."""
     context: contextlib.AbstractContextManager[None] = (
-        contextlib.nullcontext() if last else accelerator.no_sync(denoiser)
+        contextlib.nullcontext() if last else accelerator.no_sync(model)
     )
     return context
 
@@ -286,14 +263,3 @@ def _require_finite(loss: float, grad_norm: float, samples_seen: int, records: l
         "were not changed. "
         f"Pictures of this step: {', '.join(records[:32])}. Lower optim.lr, or look at these pictures."
     )
-
-
-def _preview(run: RunConfig, model: Model, tokens: Tokens, samples_seen: int) -> None:
-    """Sample every prompt and write the sheet."""
-    requests = [Request(prompt, number) for number, prompt in enumerate(run.preview.prompts)]
-    pictures = sample_pictures(
-        model, tokens, run.preview, run.schedule, run.objective, requests, run.preview_size
-    )
-    title = f"{samples_seen} samples seen, guidance {run.preview.guidance:g}, {run.preview.steps} steps"
-    sheet = picture_grid(pictures, list(run.preview.prompts), title=title)
-    save_picture(sheet, run.out / "previews" / f"{samples_seen:012d}.png")

@@ -40,7 +40,9 @@ def _toml(data: dict[str, Any]) -> str:
 
     def inline(value: Any) -> str:
         if isinstance(value, dict):
-            return "{" + ", ".join(f"{k} = {inline(v)}" for k, v in value.items()) + "}"
+            return "{" + ", ".join(f"{json.dumps(k)} = {inline(v)}" for k, v in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(inline, value)) + "]"
         return json.dumps(value)
 
     return "".join(f"{key} = {inline(value)}\n" for key, value in data.items() if value is not None)

@@ -24,22 +24,26 @@ from trainkit.checkpoint import (
     remove_leftovers,
     save_checkpoint,
 )
+from trainkit.ema import Ema
+from trainkit.ema_tracks import EmaConfig
 from trainkit.errors import CheckpointError
 from trainkit.models import Denoiser, ModelConfig, load_model
-from trainkit.optim import OptimConfig, make_optimizer, set_learning_rates
+from trainkit.optim import OptimConfig, make_optimizer, set_learning_rates, trainable_parts
+from trainkit.rates import Clock
 from trainkit.text import TextConfig
 
-Trained = tuple[Denoiser, torch.optim.Optimizer]
+Trained = tuple[Denoiser, torch.optim.Optimizer, Ema]
 
 
 def fresh(base: Path, name: str = "adamw", *, text: bool = True, lr: float = 1e-3) -> Trained:
     denoiser = load_model(ModelConfig(base=base, train_text_encoder=text), TextConfig()).denoiser
     config = OptimConfig.model_validate({"optimizer": name, "lr": lr, "lr_text_encoder": lr})
-    return denoiser, make_optimizer(config, denoiser)
+    ema = Ema(EmaConfig(sigma_rel=(0.1,)), denoiser, torch.device("cpu"))
+    return denoiser, make_optimizer(config, denoiser, trainable_parts(denoiser)), ema
 
 
 def progress(samples: int) -> Progress:
-    return Progress(samples, 4, 21, {"seed": "0"})
+    return Progress(samples, 0, 4, 21, {"seed": "0"})
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -51,27 +55,33 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_a_loaded_checkpoint_goes_on_bit_for_bit(
     tmp_path: Path, tiny_model: Path, name: str, text: bool
 ) -> None:
-    denoiser, optimizer = fresh(tiny_model, name, text=text)
-    for _ in range(3):
+    denoiser, optimizer, ema = fresh(tiny_model, name, text=text)
+    for step in range(1, 4):
         one_update(denoiser, optimizer)
-    path = save_checkpoint(tmp_path, denoiser, optimizer, progress(24), keep=1)
+        ema.update(denoiser, 8 * step, 8)
+    path = save_checkpoint(tmp_path, denoiser, optimizer, ema, progress(24), keep=1)
     assert read_progress(path) == progress(24)
-    again, its = fresh(tiny_model, name, text=text)
-    load_checkpoint(path, again, its)
+    again, its, average = fresh(tiny_model, name, text=text)
+    load_checkpoint(path, again, its, average)
     assert same(denoiser.state_dict(), again.state_dict())
-    for _ in range(3):
+    for step in range(4, 7):
         one_update(denoiser, optimizer)
         one_update(again, its)
+        ema.update(denoiser, 8 * step, 8)
+        average.update(again, 8 * step, 8)
     assert same(denoiser.state_dict(), again.state_dict())
+    with ema.applied(denoiser, "0.100"), average.applied(again, "0.100"):
+        assert same(denoiser.state_dict(), again.state_dict())
     assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
 
 
 def test_the_run_decides_the_rates_not_the_checkpoint(tmp_path: Path, tiny_model: Path) -> None:
     # The optimizer's state dictionary once brought its old base rate with it: `optim.lr=...` changed nothing.
     path = save_checkpoint(tmp_path, *fresh(tiny_model, lr=1e-3), progress(8), keep=1)
-    denoiser, optimizer = fresh(tiny_model, lr=5e-5)
-    load_checkpoint(path, denoiser, optimizer)
-    assert set_learning_rates(optimizer, 1.0) == {"unet": 5e-5, "text_encoder": 5e-5}
+    denoiser, optimizer, ema = fresh(tiny_model, lr=5e-5)
+    load_checkpoint(path, denoiser, optimizer, ema)
+    config, start = OptimConfig(lr=5e-5, lr_text_encoder=5e-5), Clock(0, 0, 100, 10)
+    assert set_learning_rates(optimizer, config, start) == {"unet": 5e-5, "text_encoder": 5e-5}
 
 
 def test_only_the_newest_are_kept(tmp_path: Path, tiny_model: Path) -> None:
@@ -110,7 +120,7 @@ def test_an_unreadable_state_names_the_way_out(tmp_path: Path, tiny_model: Path)
     path = save_checkpoint(tmp_path, *fresh(tiny_model), progress(8), keep=1)
     state = json.loads((path / "state.json").read_text())
     (path / "state.json").write_text(json.dumps(state | {"format": 99}))
-    with pytest.raises(CheckpointError, match="has format 99, this version reads 1"):
+    with pytest.raises(CheckpointError, match="has format 99, this version reads 2"):
         read_progress(path)
     (path / "state.json").write_text("{")
     with pytest.raises(CheckpointError, match="remove this checkpoint to use the one before"):

@@ -63,7 +63,7 @@ def write_page(
         colours={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in FIGURE_COLOURS.items()},
         curve=curve,
         sheet=_png(Image.open(previews[-1])) if previews else None,
-        records=[_explained(result.pipeline, p.record, p.path) for p in _interesting(result)],
+        records=[_explained(result.pipelines[0], p.record, p.path) for p in _interesting(result)],
         flips=_flips(result),
         num_scenes=len(scenes),
         run=run,
@@ -77,12 +77,13 @@ def write_page(
 
 def write_captions(path: Path, result: Result, *, most: int = 2000) -> None:
     """The first captions as trained, one JSON object a line, in the order in which they were seen."""
-    total = result.samples_seen // result.plan.batch
+    plan = result.phases[0].plan
+    total = result.samples_seen // plan.batch
     with path.open("w", encoding="utf-8") as file:
-        for number in range(min(total, -(-most // result.plan.batch))):
-            for draw in result.plan[number].draws:
+        for number in range(min(total, -(-most // plan.batch))):
+            for draw in plan[number].draws:
                 record = result.data.pictures[draw.picture].record
-                seen = result.pipeline.render(record, epoch=draw.epoch)
+                seen = result.pipelines[0].render(record, epoch=draw.epoch)
                 line = {
                     "sample": draw.sample,
                     "id": record.id,
@@ -183,7 +184,7 @@ def _flips(result: Result) -> dict[str, Any]:
     reasons: dict[str, int] = {}
     for picture in result.data.pictures:
         if not picture.may_flip:
-            veto = result.pipeline.flip.veto(picture.record) or "?"
+            veto = result.pipelines[0].flip.veto(picture.record) or "?"
             reasons[veto] = reasons.get(veto, 0) + 1
     top = sorted(reasons.items(), key=lambda item: -item[1])[:8]
     return {

@@ -1,0 +1,229 @@
+"""Everything that a run needs before its first step: devices, captions, model, pictures, phases."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+
+from captionkit import CaptionPipeline
+from trainkit.adapters import add_adapters
+from trainkit.buckets import Fit, fit, make_buckets, nearest_bucket, place
+from trainkit.config import RunConfig, caption_pipeline, phase_runs, write_resolved
+from trainkit.devices import make_accelerator
+from trainkit.ema import Ema
+from trainkit.ema_tracks import EmaConfig
+from trainkit.errors import PictureError
+from trainkit.export.statistics import data_statistics
+from trainkit.feed import Feed
+from trainkit.images import to_bucket
+from trainkit.latents import LatentCache, Moments, encode, vae_fingerprint
+from trainkit.loss import loss_weights
+from trainkit.models import Model, load_model, prepare_networks
+from trainkit.optim import Parts, chosen, trainable_parts
+from trainkit.phases import Phase, make_phases
+from trainkit.picture import Picture, load_image
+from trainkit.pictures import DataSet, Skipped, read_data
+from trainkit.sample import check_prompts
+from trainkit.schedule import NoiseSchedule, make_schedule
+from trainkit.step import Stepper
+from trainkit.text import Tokens
+from trainkit.validation import Validator, held_out
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every step of a run needs and none replaces."""
+
+    run: RunConfig
+    accelerator: Accelerator
+    model: Model
+    tokens: Tokens
+    data: DataSet
+    """The pictures that are trained."""
+    kept_apart: DataSet
+    """Those that are held out for validation; perhaps none."""
+    pipelines: tuple[CaptionPipeline, ...]
+    """One per phase."""
+    phases: tuple[Phase, ...]
+    parts: Parts
+    ema: Ema
+    schedule: NoiseSchedule
+    cache: LatentCache | None
+    """None when latents are encoded live."""
+
+    @property
+    def total_samples(self) -> int:
+        """Length of the run in samples."""
+        return self.phases[-1].end
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(channels, pixels per latent pixel) of the VAE."""
+        config = self.model.vae.config
+        return int(config.latent_channels), 2 ** (len(config.block_out_channels) - 1)
+
+    def feed(self, phase: Phase) -> Feed:
+        """What prepares this device's micro-batches of a phase."""
+        return Feed(
+            plan=phase.plan,
+            pictures=self.data.pictures,
+            pipeline=self.pipelines[phase.number - 1],
+            tokens=self.tokens,
+            cache=self.cache,
+            latent_shape=self.latent_shape,
+            transparent_as=self.run.data.transparent_as,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            mask_floor=self.run.data.mask_floor,
+        )
+
+    def stepper(self, phase: Phase) -> Stepper:
+        """What makes a loss of a micro-batch of a phase."""
+        return Stepper(
+            schedule=self.schedule,
+            objective=phase.run.objective,
+            weights=loss_weights(phase.run.objective, self.schedule),
+            vae=self.model.vae,
+            scaling_factor=self.model.scaling_factor,
+            seed=self.run.seed,
+            group=phase.group,
+            device=self.accelerator.device,
+            first_step=phase.first_step,
+            first_sample=phase.first_sample,
+        )
+
+    def fill_cache(self, phase: Phase) -> None:
+        """Encode what a phase needs and is not cached yet, every process its share.
+
+        A picture that vanishes meanwhile is named when its turn comes.
+        """
+        if self.cache is None:
+            return
+        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        apart = place(self.kept_apart.sizes, phase.run.data.buckets)
+        for data, placement in ((self.data, phase.placement), (self.kept_apart, apart)):
+            self.cache.fill(
+                data.pictures[share],
+                replace(placement, index=placement.index[share]),
+                self.model.vae,
+                self.accelerator.device,
+                progress=self.accelerator.is_main_process,
+            )
+        self.accelerator.wait_for_everyone()
+
+    def validator(self, phase: Phase) -> Validator | None:
+        """What measures the loss on the held-out pictures, in a phase's buckets; None without any."""
+        pictures: list[Picture] = []
+        for number in range(len(self.kept_apart.pictures)):
+            with contextlib.suppress(PictureError):  # Its row in the manifest holds no record.
+                pictures.append(self.kept_apart.pictures[number])
+        if not pictures:
+            return None
+        buckets = make_buckets(phase.run.data.buckets)
+        placed = [fit(p.size, nearest_bucket(p.size, buckets)) for p in pictures]
+        return Validator(
+            config=self.run.validation,
+            schedule=self.schedule,
+            objective=phase.run.objective,
+            pipeline=self.pipelines[phase.number - 1],
+            tokens=self.tokens,
+            records=tuple(p.record for p in pictures),
+            buckets=tuple(fit.bucket for fit in placed),
+            moments=lambda i: self._moments(pictures[i], placed[i]),
+            scaling_factor=self.model.scaling_factor,
+            device=self.accelerator.device,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
+
+    def _moments(self, picture: Picture, placed: Fit) -> Moments:
+        """Mean and standard deviation of one picture's latents, [4, h, w] each, not mirrored."""
+        if self.cache is not None:
+            return self.cache.load(picture, placed, False)
+        pixels = to_bucket(load_image(picture, self.run.data.transparent_as), placed)
+        mean, std = encode(self.model.vae, pixels[None].to(self.accelerator.device))
+        return mean[0], std[0]
+
+
+def set_up(run: RunConfig) -> Setup:
+    """Load and read everything. Raises TrainkitError for everything the user can mend."""
+    accelerator = make_accelerator(run.mixed_precision, run.out, tensorboard=run.tensorboard, tf32=run.tf32)
+    runs = phase_runs(run)
+    model = load_model(run.model, run.text)
+    tokens = Tokens(model.tokenizer, run.text.max_tokens, run.text.backtrack)
+    check_prompts(run.preview, tokens)
+    pipelines = tuple(caption_pipeline(own).with_counter(tokens.count) for own in runs)
+    if run.adapter is not None:
+        add_adapters(model.denoiser, run.adapter, run.seed)
+    prepare_networks(model, run.model)
+    model.vae.to(accelerator.device)
+
+    everything = read_data(run.data, pipelines, progress=accelerator.is_main_process)
+    data, kept_apart = _split(everything, run)
+    phases = make_phases(run, data.sizes, accelerator.num_processes)
+    parts = trainable_parts(model.denoiser)
+    trained = {f"{name}.{key}" for own in runs for name, w in chosen(own.optim, parts).items() for key in w}
+    model.denoiser.to(accelerator.device)
+    if accelerator.is_main_process:
+        write_resolved(run, run.out / "run.json")
+        report_skipped(data, run.out)
+        records = (p.record for p in data.pictures)
+        sizes = ((int(w), int(h)) for w, h in data.sizes)
+        counted = data_statistics(records, name=run.data.path.stem, sizes=sizes)
+        (run.out / "data.json").write_text(json.dumps(counted, indent=1) + "\n", encoding="utf-8")
+    return Setup(
+        run=run,
+        accelerator=accelerator,
+        model=model,
+        tokens=tokens,
+        data=data,
+        kept_apart=kept_apart,
+        pipelines=pipelines,
+        phases=phases,
+        parts=parts,
+        ema=Ema(_kept_here(run, accelerator), model.denoiser, accelerator.device, trained),
+        schedule=make_schedule(run.schedule),
+        cache=_cache(run, model),
+    )
+
+
+def _split(everything: DataSet, run: RunConfig) -> tuple[DataSet, DataSet]:
+    """(what is trained, what is held out for validation)."""
+    if run.validation.share == 0:
+        return everything, everything.subset(())
+    apart = held_out(everything.ids, run.validation)
+    rest = np.setdiff1d(np.arange(len(everything.pictures)), np.array(apart))
+    return everything.subset(rest), everything.subset(apart)
+
+
+def _kept_here(run: RunConfig, accelerator: Accelerator) -> EmaConfig:
+    """The averages that this process keeps: they are the same on all, and only those that are shown are
+    needed on more than the main one."""
+    return run.ema if accelerator.is_main_process or run.ema.shown is not None else EmaConfig()
+
+
+def _cache(run: RunConfig, model: Model) -> LatentCache | None:
+    if run.data.latents == "live":
+        return None
+    folder = run.data.cache or run.out / "latents"
+    return LatentCache(folder, vae_fingerprint(model.vae), run.data.transparent_as)
+
+
+def report_skipped(data: DataSet, out: Path) -> None:
+    """Say what a user should know of the data; name what was left out, on the terminal (the first few) and in
+    skipped.jsonl (all)."""
+    skipped: tuple[Skipped, ...] = data.skipped
+    out.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"name": s.name, "reason": s.reason, "while": "reading"}) + "\n" for s in skipped]
+    (out / "skipped.jsonl").write_text("".join(lines), encoding="utf-8")
+    for s in skipped[:10]:
+        print(f"skipped {s.name}: {s.reason}", flush=True)
+    if len(skipped) > 10:
+        print(f"skipped {len(skipped) - 10} more; all are named in {out / 'skipped.jsonl'}", flush=True)
+    for note in data.notes:
+        print(f"note: {note}", flush=True)
