@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from captionkit import CaptionPipeline
-from trainkit.batches import BatchPlan
-from trainkit.buckets import area_used
-from trainkit.config import RunConfig, caption_pipeline
-from trainkit.errors import TrainkitError
+from trainkit.config import RunConfig, caption_pipeline, phase_runs
+from trainkit.errors import PictureError, TrainkitError
 from trainkit.model_folder import check_model_folder
 from trainkit.models import load_tokenizer
-from trainkit.optim import require_package
+from trainkit.optim import PARTS, PartName, find_optimizer, learning_rate
+from trainkit.phases import Phase, make_phases
+from trainkit.picture import Picture
 from trainkit.pictures import DataSet, read_data
-from trainkit.plan import count_steps
 from trainkit.sample import check_prompts
 from trainkit.text import Tokens
 
@@ -25,90 +25,137 @@ _DRAWS = 2000
 
 def check_run(
     run: RunConfig, *, devices: int = 1, progress: bool = False
-) -> tuple[dict[str, Any], list[str]]:
-    """(what would happen, everything that is wrong). Nothing is written.
+) -> tuple[dict[str, Any], list[str], tuple[Phase, ...]]:
+    """(what would happen, everything that is wrong, the phases if they can be planned). Nothing is written.
 
     Problems of the model, the recipe and the data are all looked for, so that one check shows all of them.
     """
     problems = [f"model.base: {p}" for p in check_model_folder(run.model.base)]
-    try:
-        require_package(run.optim)
-    except TrainkitError as error:
-        problems.append(str(error))
+    tokens = None if problems else _tokens(run, problems)
+    problems += _without_optimizer(run)
+    pipelines = _pipelines(run, tokens, problems)
     report: dict[str, Any] = {}
-    pipeline: CaptionPipeline | None = None
-    tokens: Tokens | None = None
     try:
-        pipeline = caption_pipeline(run)
+        data = read_data(run.data, pipelines or [CaptionPipeline()], progress=progress)
+    except TrainkitError as error:
+        return report, [*problems, str(error)], ()
+    seen = _some(data.pictures, _DRAWS)
+    report["data"] = _about_data(data, seen)
+    try:
+        phases = make_phases(run, data.sizes, devices)
+    except TrainkitError as error:
+        return report, [*problems, str(error)], ()
+    report["run"] = _about_run(run, data, phases, devices)
+    report["phases"] = [_about_phase(phase, phases[-1].end, run.model.train_text_encoder) for phase in phases]
+    if tokens is not None:
+        for about, pipeline in zip(report["phases"], pipelines, strict=False):
+            about["captions"] = _about_captions(seen, pipeline, tokens)
+    return report, problems, phases
+
+
+def _tokens(run: RunConfig, problems: list[str]) -> Tokens | None:
+    try:
+        tokens = Tokens(load_tokenizer(run.model.base), run.text.max_tokens, run.text.backtrack)
+        check_prompts(run.preview, tokens)
     except TrainkitError as error:
         problems.append(str(error))
-    if not problems:
+        return None
+    return tokens
+
+
+def _without_optimizer(run: RunConfig) -> list[str]:
+    """Optimizers that cannot be imported, each told once."""
+    found: dict[str, None] = {}
+    for own in phase_runs(run):
         try:
-            tokens = Tokens(load_tokenizer(run.model.base), run.text.max_tokens, run.text.backtrack)
-            check_prompts(run.preview, tokens)
+            find_optimizer(own.optim)
         except TrainkitError as error:
-            problems.append(str(error))
-    if pipeline is not None and tokens is not None:
-        pipeline = pipeline.with_counter(tokens.count)
-    try:
-        data = read_data(run.data, pipeline or CaptionPipeline(), progress=progress)
-    except TrainkitError as error:
-        return report, [*problems, str(error)]
-    report["data"] = _about_data(run, data)
-    report["buckets"] = _about_buckets(data)
-    try:
-        report["run"] = _about_run(run, data, devices)
-    except TrainkitError as error:
-        problems.append(str(error))
-    if pipeline is not None and tokens is not None:
-        report["captions"] = _about_captions(data, pipeline, tokens)
-    return report, problems
+            found[str(error)] = None
+    return list(found)
 
 
-def _about_data(run: RunConfig, data: DataSet) -> dict[str, Any]:
-    used = area_used(run.data.buckets, [p.fit.bucket for p in data.pictures])
-    count = len(data.pictures)
+def _pipelines(run: RunConfig, tokens: Tokens | None, problems: list[str]) -> list[CaptionPipeline]:
+    """One per phase; none when a recipe is not valid."""
+    found: list[CaptionPipeline] = []
+    faults: dict[str, None] = {}
+    for own in phase_runs(run):
+        try:
+            pipeline = caption_pipeline(own)
+        except TrainkitError as error:
+            faults[str(error)] = None
+        else:
+            found.append(pipeline if tokens is None else pipeline.with_counter(tokens.count))
+    problems += faults
+    return [] if faults else found
+
+
+def _some(pictures: Sequence[Picture], most: int) -> list[Picture]:
+    """At most so many of the pictures, evenly over all, without those of which there is no record."""
+    found: list[Picture] = []
+    for at in range(0, len(pictures), max(1, len(pictures) // most)):
+        with contextlib.suppress(PictureError):
+            found.append(pictures[at])
+    return found
+
+
+def _about_data(data: DataSet, seen: list[Picture]) -> dict[str, Any]:
     return {
-        "pictures": count,
+        "pictures": len(data.pictures),
         "skipped": [{"name": s.name, "reason": s.reason} for s in data.skipped],
-        "enlarged": data.too_small,
-        "may_be_mirrored": round(sum(p.may_flip for p in data.pictures) / count, 4),
-        "with_prose": round(sum(bool(p.record.prose) for p in data.pictures) / count, 4),
-        "kept_after_crop": round(sum(p.fit.kept for p in data.pictures) / count, 4),
-        "area_used": round(used, 4),
+        "notes": list(data.notes),
+        "looked_at": len(seen),
+        "may_be_mirrored": round(sum(p.may_flip for p in seen) / max(1, len(seen)), 4),
+        "with_prose": round(sum(bool(p.record.prose) for p in seen) / max(1, len(seen)), 4),
     }
 
 
-def _about_buckets(data: DataSet) -> list[dict[str, Any]]:
-    counts = Counter(p.fit.bucket for p in data.pictures)
-    ordered = sorted(counts, key=lambda size: size[0] / size[1])
-    return [{"width": w, "height": h, "pictures": counts[w, h]} for w, h in ordered]
-
-
-def _about_run(run: RunConfig, data: DataSet, devices: int) -> dict[str, Any]:
-    batch = run.batch * devices
-    plan = BatchPlan([p.fit.bucket for p in data.pictures], batch, run.seed)
-    steps = count_steps(run, plan)
-    samples = steps * batch * run.accumulate
+def _about_run(run: RunConfig, data: DataSet, phases: tuple[Phase, ...], devices: int) -> dict[str, Any]:
     done = run.out / "checkpoints"
     found = sorted(p.name for p in done.iterdir() if p.name.isdigit()) if done.is_dir() else []
     return {
         "devices": devices,
-        "batch": f"{run.batch} per device x {run.accumulate} accumulated x {devices} = {samples // steps}",
-        "optimizer_steps": steps,
-        "samples": samples,
-        "epochs": round(samples / len(data.pictures), 3),
+        "optimizer_steps": phases[-1].first_step + phases[-1].steps,
+        "samples": phases[-1].end,
+        "epochs": round(phases[-1].end / len(data.pictures), 3),
         "goes_on_from": int(found[-1]) if found else 0,
     }
 
 
-def _about_captions(data: DataSet, pipeline: CaptionPipeline, tokens: Tokens) -> dict[str, Any]:
-    count = len(data.pictures)
-    rounds = max(1, min(50, _DRAWS // count))
-    stride = max(1, count // _DRAWS)
-    drawn = [
-        pipeline.render(p.record, epoch=epoch) for epoch in range(rounds) for p in data.pictures[::stride]
-    ]
+def _about_phase(phase: Phase, total_samples: int, train_text: bool) -> dict[str, Any]:
+    run, placement, plan = phase.run, phase.placement, phase.plan
+    counts = Counter(
+        {size: n for size, n in zip(placement.buckets, placement.counts.tolist(), strict=True) if n}
+    )
+    ordered = sorted(counts, key=lambda size: size[0] / size[1])
+    parts: list[PartName] = [name for name in PARTS if name == "unet" or train_text]
+    return {
+        "name": phase.name,
+        "optimizer_steps": phase.steps,
+        "samples": phase.end - phase.first_sample,
+        "epochs": round((phase.end - phase.first_sample) / plan.num_pictures, 3),
+        "batch": f"{run.batch} per device x {run.accumulate} accumulated x {plan.batch // run.batch} = "
+        f"{phase.group}",
+        "optimizer": run.optim.optimizer,
+        "resolution": run.data.buckets.resolution,
+        "buckets": [{"width": w, "height": h, "pictures": counts[w, h]} for w, h in ordered],
+        "enlarged": placement.enlarged,
+        "kept_after_crop": round(placement.kept, 4),
+        "area_used": round(placement.used, 4),
+        "learning_rates": {
+            name: [
+                learning_rate(run.optim, name, phase.clock(at, total_samples))
+                for at in (phase.first_sample, phase.end - phase.group)
+            ]
+            for name in parts
+        },
+    }
+
+
+def _about_captions(seen: list[Picture], pipeline: CaptionPipeline, tokens: Tokens) -> dict[str, Any]:
+    if not seen:
+        return {}
+    rounds = max(1, min(50, _DRAWS // len(seen)))
+    drawn = [pipeline.render(p.record, epoch=epoch, samples=0) for epoch in range(rounds) for p in seen]
     lengths = sorted(tokens.count(r.text) for r in drawn)
     chunks = Counter(max(1, -(-n // tokens.chunk)) for n in lengths)
     sources = Counter(r.source for r in drawn)
@@ -126,50 +173,55 @@ def _about_captions(data: DataSet, pipeline: CaptionPipeline, tokens: Tokens) ->
     }
 
 
-def describe(report: dict[str, Any], out: Path) -> str:
+def describe(report: dict[str, Any], out: str) -> str:
     """A report as text for a terminal."""
     lines: list[str] = []
     if data := report.get("data"):
         lines += [
-            f"pictures   {data['pictures']} usable, {len(data['skipped'])} skipped, {data['enlarged']} "
-            "smaller than their bucket",
-            f"           {data['may_be_mirrored']:.0%} may be mirrored, {data['with_prose']:.0%} have "
+            f"pictures   {data['pictures']} usable, {len(data['skipped'])} skipped; of {data['looked_at']} "
+            f"looked at {data['may_be_mirrored']:.0%} may be mirrored, {data['with_prose']:.0%} have "
             "captions in prose",
-            f"           {data['kept_after_crop']:.1%} of their area kept by the crop, "
-            f"{data['area_used']:.0%} of the resolution used",
+            *(f"  skipped  {s['name']}: {s['reason']}" for s in data["skipped"][:10]),
+            *(f"     note  {note}" for note in data["notes"]),
         ]
-        if data["area_used"] < 0.9:
-            lines.append(
-                "           warning: less than 90 % of the area is used; raise data.buckets.max_side"
-            )
-        lines += [f"  skipped  {s['name']}: {s['reason']}" for s in data["skipped"][:10]]
-    if buckets := report.get("buckets"):
-        most = max(b["pictures"] for b in buckets)
-        for i, b in enumerate(buckets):
-            bar = "#" * max(1, round(24 * b["pictures"] / most))
-            lines.append(
-                f"{'buckets' if i == 0 else '':<10} {b['width']:>5} x {b['height']:<5} {b['pictures']:>8}  "
-                f"{bar}"
-            )
     if run := report.get("run"):
+        from_where = f", going on from {run['goes_on_from']} samples" if run["goes_on_from"] else ""
         lines += [
-            f"batch      {run['batch']} samples per optimizer step",
-            f"length     {run['optimizer_steps']} optimizer steps, {run['samples']} samples, {run['epochs']} "
-            "epochs",
-            f"           writes to {out}"
-            + (f", going on from {run['goes_on_from']} samples" if run["goes_on_from"] else ""),
+            f"length     {run['optimizer_steps']} optimizer steps, {run['samples']} samples, "
+            f"{run['epochs']} epochs on {run['devices']} device{'s' if run['devices'] > 1 else ''}",
+            f"           writes to {out}{from_where}",
         ]
-    if captions := report.get("captions"):
-        t = captions["tokens"]
-        lines.append(
-            f"captions   {t['median']} tokens in the middle, 95 % under {t['p95'] + 1}, longest {t['most']}"
-        )
-        lines.append(
-            "           chunks of 75: "
-            + ", ".join(f"{n}: {share:.1%}" for n, share in captions["chunks"].items())
-        )
-        lines.append(
-            "           " + ", ".join(f"{name}: {share:.1%}" for name, share in captions["sources"].items())
-        )
-        lines += [f"           | {text or '(empty)'}" for text in captions["examples"]]
+    phases = report.get("phases", [])
+    for phase in phases:
+        lines += _describe_phase(phase, titled=len(phases) > 1)
     return "\n".join(lines)
+
+
+def _describe_phase(phase: dict[str, Any], *, titled: bool) -> Iterator[str]:
+    if titled:
+        yield ""
+        yield (
+            f"{phase['name']}: {phase['optimizer_steps']} optimizer steps, {phase['samples']} samples, "
+            f"{phase['epochs']} epochs"
+        )
+    yield f"batch      {phase['batch']} samples per optimizer step, {phase['optimizer']}"
+    rates = (f"{part} {a:.3g} to {b:.3g}" for part, (a, b) in phase["learning_rates"].items())
+    yield f"rates      {', '.join(rates)}"
+    yield (
+        f"crop       {phase['kept_after_crop']:.1%} of the pictures' area kept, {phase['area_used']:.0%} of "
+        f"the resolution {phase['resolution']} used, {phase['enlarged']} pictures enlarged"
+    )
+    if phase["area_used"] < 0.9:
+        yield "           warning: less than 90 % of the area is used; raise data.buckets.max_side"
+    most = max(b["pictures"] for b in phase["buckets"])
+    for i, b in enumerate(phase["buckets"]):
+        bar = "#" * max(1, round(24 * b["pictures"] / most))
+        title = "buckets" if i == 0 else ""
+        yield f"{title:<10} {b['width']:>5} x {b['height']:<5} {b['pictures']:>8}  {bar}"
+    if captions := phase.get("captions"):
+        t = captions["tokens"]
+        yield f"captions   {t['median']} tokens in the middle, 95 % under {t['p95'] + 1}, longest {t['most']}"
+        shares = (f"{n}: {share:.1%}" for n, share in captions["chunks"].items())
+        yield f"           chunks of 75: {', '.join(shares)}"
+        yield "           " + ", ".join(f"{name}: {share:.1%}" for name, share in captions["sources"].items())
+        yield from (f"           | {text or '(empty)'}" for text in captions["examples"])

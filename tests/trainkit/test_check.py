@@ -8,15 +8,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from tests.trainkit.processes import write_run
 from tests.trainkit.tiny import run_data
-from trainkit.batches import BatchPlan
 from trainkit.check import check_run, describe
 from trainkit.cli import main
-from trainkit.config import RunConfig, make_run
+from trainkit.config import RunConfig
 from trainkit.errors import TrainkitError
-from trainkit.plan import count_steps
+from trainkit.phases import make_phases
+from trainkit.run_file import make_run
 
 
 def fingerprint(folder: Path) -> str:
@@ -39,22 +42,24 @@ def test_check_tells_what_would_happen_and_touches_nothing(
 ) -> None:
     before = fingerprint(tmp_path)
     run = a_run(tmp_path, own_model, own_pictures, epochs=4, samples=None)
-    report, problems = check_run(run, devices=2)
+    report, problems, _ = check_run(run, devices=2)
     assert problems == []
     assert fingerprint(tmp_path) == before
     assert report["data"]["pictures"] == 21
     assert report["data"]["skipped"] == []
-    assert sum(b["pictures"] for b in report["buckets"]) == 21
-    assert report["run"]["batch"] == "4 per device x 2 accumulated x 2 = 16"
+    (phase,) = report["phases"]
+    assert sum(b["pictures"] for b in phase["buckets"]) == 21
+    assert phase["batch"] == "4 per device x 2 accumulated x 2 = 16"
+    assert phase["learning_rates"]["unet"][0] == 1e-3
     assert report["run"]["samples"] == 16 * report["run"]["optimizer_steps"] <= 84
     assert report["run"]["goes_on_from"] == 0
-    captions = report["captions"]
+    captions = phase["captions"]
     assert captions["drawn"] >= 1000
     assert captions["tokens"]["most"] <= 150
     assert sum(captions["chunks"].values()) == pytest.approx(1, abs=1e-3)
     # The recipe's one empty caption in ten, over 1050 draws: off by 0.05 is more than five standard errors.
     assert captions["sources"]["empty"] == pytest.approx(0.1, abs=0.05)
-    text = describe(report, run.out)
+    text = describe(report, str(run.out))
     assert "21 usable, 0 skipped" in text
     assert f"writes to {run.out}" in text
 
@@ -62,7 +67,7 @@ def test_check_tells_what_would_happen_and_touches_nothing(
 def test_check_finds_every_problem_at_once(tmp_path: Path, own_model: Path) -> None:
     shutil.rmtree(own_model / "vae")
     run = a_run(tmp_path, own_model, tmp_path / "nowhere", data={"path": "nowhere", "recipe": "hyperfussion"})
-    _, problems = check_run(run)
+    _, problems, _ = check_run(run)
     assert len(problems) == 3
     assert problems[0] == f"model.base: {own_model} lacks its vae/ folder"
     assert problems[1].startswith("data.recipe: ")
@@ -71,7 +76,7 @@ def test_check_finds_every_problem_at_once(tmp_path: Path, own_model: Path) -> N
 
 def test_check_finds_prompts_that_are_too_long(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
     run = a_run(tmp_path, tiny_model, pictures, preview={"prompts": ["fine", "a" * 151]})
-    _, problems = check_run(run)
+    _, problems, _ = check_run(run)
     (problem,) = problems
     assert problem.startswith("preview.prompts.1: has 151 tokens, at most text.max_tokens = 150 fit")
 
@@ -82,9 +87,9 @@ def test_check_warns_of_wasted_area_and_names_what_is_skipped(
     (own_pictures / "003.png").write_bytes(b"")
     settings = {"path": str(own_pictures), "max_bad_share": 0.1}
     settings |= {"buckets": {"resolution": 128, "max_side": 128, "min_side": 32}}
-    report, problems = check_run(a_run(tmp_path, tiny_model, own_pictures, data=settings))
+    report, problems, _ = check_run(a_run(tmp_path, tiny_model, own_pictures, data=settings))
     assert problems == []
-    text = describe(report, tmp_path)
+    text = describe(report, str(tmp_path))
     assert "warning: less than 90 % of the area is used; raise data.buckets.max_side" in text
     assert f"skipped  {own_pictures / '003.png'}: the file is empty" in text
 
@@ -94,7 +99,7 @@ def test_too_many_bad_pictures_are_an_error_that_names_them(
 ) -> None:
     (own_pictures / "003.png").write_bytes(b"no picture")
     (own_pictures / "005.json").write_bytes(b'{"tags": "\xff\xfe"}')
-    _, (problem,) = check_run(a_run(tmp_path, tiny_model, own_pictures))
+    _, (problem,), _ = check_run(a_run(tmp_path, tiny_model, own_pictures))
     assert "data.path: 2 of 21 pictures cannot be used (9.5%, data.max_bad_share allows 1.0%)" in problem
     assert f"{own_pictures / '003.png'}: is not a picture that Pillow can read" in problem
     assert "005.json" in problem
@@ -123,12 +128,44 @@ data.buckets = {{ resolution = 64, max_side = 96, min_side = 32 }}
 
 
 def test_length_of_a_run(tmp_path: Path) -> None:
-    plan = BatchPlan([(64, 64)] * 21, 4, 0)
-    by_samples = a_run(tmp_path, tmp_path, tmp_path, samples=17)
-    assert count_steps(by_samples, plan) == 3
-    by_epochs = a_run(tmp_path, tmp_path, tmp_path, samples=None, epochs=2)
-    assert count_steps(by_epochs, plan) == 5
+    def steps(pictures: int, **length: Any) -> int:
+        run = a_run(tmp_path, tmp_path, tmp_path, **length)
+        (phase,) = make_phases(run, np.array([(64, 64)] * pictures, dtype=np.int32), 1)
+        return phase.steps
+
+    assert steps(21, samples=17) == 3
+    assert steps(21, samples=None, epochs=2) == 5
     with pytest.raises(
         TrainkitError, match="3 pictures x 2 epochs do not fill one optimizer step of 4 x 2 samples"
     ):
-        count_steps(by_epochs, BatchPlan([(64, 64)] * 3, 4, 0))
+        steps(3, samples=None, epochs=2)
+
+
+def test_phases_are_told_apart(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
+    phases = [
+        {"name": "small", "samples": 64},
+        {"epochs": 3, "batch": 2, "data": {"buckets": {"resolution": 96, "max_side": 128}}},
+    ]
+    run = a_run(tmp_path, tiny_model, pictures, samples=None, phases=phases)
+    report, problems, made = check_run(run)
+    assert (problems, len(made)) == ([], 2)
+    assert report["run"]["samples"] == 64 + report["phases"][1]["samples"]
+    assert [p["resolution"] for p in report["phases"]] == [64, 96]
+    text = describe(report, str(run.out))
+    assert "small: 8 optimizer steps, 64 samples" in text
+    assert "phase 2: 15 optimizer steps, 60 samples" in text
+
+
+def test_the_plan_is_drawn(
+    tmp_path: Path, tiny_model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phases = [{"samples": 64}, {"samples": 64, "captions": {"empty_caption.p": 0.3}}]
+    run_file = write_run(tmp_path, tiny_model, pictures, samples=None, phases=phases)
+    plot = tmp_path / "plots" / "plan.png"
+    assert main(["check", str(run_file), "--plot", str(plot)]) == 0
+    assert f"the plan is drawn in {plot}" in capsys.readouterr().out
+    with Image.open(plot) as picture:
+        assert picture.width > 1000
+    assert [p.name for p in plot.parent.iterdir()] == ["plan.png"]
+    assert main(["check", str(run_file), "--plot", str(tmp_path / "plan.xyz")]) == 2
+    assert "the plan cannot be drawn to" in capsys.readouterr().err

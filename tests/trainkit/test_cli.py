@@ -68,7 +68,7 @@ def test_a_folder_that_cannot_be_written_is_a_message(
         ["trian"],
         ["check", "run.toml", "--devices", "0"],
         ["train", "run.toml", "--fast"],
-        ["sample", "m"],
+        ["sample"],
     ],
 )
 def test_commands_that_make_no_sense(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
