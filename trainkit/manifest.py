@@ -240,29 +240,28 @@ def _tag_columns(schema: Any) -> list[str]:
 
 
 def _check_schema(file: Path, schema: Any) -> None:
-    import pyarrow as pa
-
-    t = pa.types
+    """Raises TrainkitError for a column that lacks or is of a wrong type."""
     if len(paths := [name for name in _IMAGE_COLUMNS if name in schema.names]) > 1:
         raise TrainkitError(
             f"data.path: {file} has columns {' and '.join(map(repr, paths))}; keep one of them"
         )
-    texts = {"image": _IMAGE_COLUMNS, "width": ("width",), "height": ("height",)}
-    for what, names in texts.items():
+    for names, allowed in ((_IMAGE_COLUMNS, "text"), *(((side,), "whole numbers") for side in _SIDES)):
         name = next((n for n in names if n in schema.names), None)
         if name is None:
             raise TrainkitError(
-                f"data.path: {file} has no column {what!r}; a manifest needs image (text), width and height "
-                f"(whole numbers), and has {', '.join(schema.names)}"
+                f"data.path: {file} has no column {names[0]!r}; a manifest needs image (text), width and "
+                f"height (whole numbers, pixels), and has {', '.join(schema.names)}"
             )
-        kind = schema.field(name).type
-        plain = kind.value_type if t.is_dictionary(kind) else kind
-        right = t.is_integer(plain) if what in _SIDES else t.is_string(plain) or t.is_large_string(plain)
-        if not right:
-            wanted = "whole numbers (pixels)" if what in _SIDES else "text (paths)"
-            raise TrainkitError(f"data.path: {file}: column {name!r} is {kind}, must be {wanted}")
+        _check_type(file, schema.field(name), allowed)
     if "id" in schema.names:
-        kind = schema.field("id").type
-        plain = kind.value_type if t.is_dictionary(kind) else kind
-        if not (t.is_integer(plain) or t.is_string(plain) or t.is_large_string(plain)):
-            raise TrainkitError(f"data.path: {file}: column 'id' is {kind}, must be text or whole numbers")
+        _check_type(file, schema.field("id"), "text or whole numbers")
+
+
+def _check_type(file: Path, field: Any, allowed: str) -> None:
+    import pyarrow as pa
+
+    t = pa.types
+    kind = field.type.value_type if t.is_dictionary(field.type) else field.type
+    is_text = t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind)
+    if not (("text" in allowed and is_text) or ("whole" in allowed and t.is_integer(kind))):
+        raise TrainkitError(f"data.path: {file}: column {field.name!r} is {field.type}, must be {allowed}")
