@@ -101,7 +101,12 @@ def _run(options: argparse.Namespace) -> int:
         # Before the weights: without it they would be taken for those of a model that predicts noise.
         write_text(config, front_end_config(source))
         written.append(config)
-    digest = write_single_file(out, weights, metadata, dtype=options.dtype, markers=markers)
+    try:
+        digest = write_single_file(out, weights, metadata, dtype=options.dtype, markers=markers)
+    except TrainkitError:
+        if not out.exists():
+            config.unlink(missing_ok=True)
+        raise
     if not options.no_card:
         written += write_card(card, source, about, model=out.name, dtype=options.dtype, markers=bool(markers))
     for path in written:

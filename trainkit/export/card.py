@@ -138,7 +138,6 @@ def _recipe_rows(source: Source) -> list[tuple[str, str]]:
         ("batch per device x accumulation", f"{first.get('batch')} x {first.get('accumulate')}"),
         ("samples seen", source.last.get("samples")),
         ("optimizer steps", source.last.get("step")),
-        ("passes over the data", source.last.get("epoch")),
         ("longest caption", f"{source.text.max_tokens} tokens in chunks of 75 ({source.text.chunk_mode})"),
         ("seed", str(source.run.get("seed"))),
     ]

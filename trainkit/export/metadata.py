@@ -112,7 +112,7 @@ def _summary(source: Source, about: About, name: str) -> dict[str, str]:
         "ss_gradient_accumulation_steps": last.get("accumulate"),
         "ss_num_train_images": source.data.get("pictures"),
         "ss_steps": source.last.get("step"),
-        "ss_epoch": source.last.get("epoch"),
+        "ss_epoch": source.last["epoch"] + 1 if "epoch" in source.last else None,
         "ss_num_epochs": sum(phase.get("epochs") or 0 for phase in every) or None,
         **_optimization(every),
         **_captions(last),

@@ -35,7 +35,7 @@ class Source:
     data: dict[str, Any] = field(default_factory=dict)
     """data.json, the statistics of the data set; empty when there are none."""
     last: dict[str, Any] = field(default_factory=dict)
-    """The last line of log.jsonl."""
+    """The last line of log.jsonl, and as "step" the number of its lines: the optimizer steps."""
     sheet: Path | None = None
     """The newest preview sheet."""
 
@@ -47,7 +47,7 @@ class Source:
         if isinstance(trained, int):
             return trained
         factor = 2 ** (len(self.configs["vae"].get("block_out_channels", [0] * 4)) - 1)
-        return int(self.configs["unet"].get("sample_size", 64)) * int(factor)
+        return int(self.configs["unet"].get("sample_size") or 64) * int(factor)
 
     @property
     def phase(self) -> dict[str, Any]:
@@ -123,18 +123,17 @@ def _json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _last_line(path: Path, tail: int = 65_536) -> dict[str, Any]:
-    """The last whole line of a log, {} when there is none."""
+def _last_line(path: Path) -> dict[str, Any]:
+    """The last whole line of a log and the number of such lines; {} when there is none."""
     if not path.is_file():
         return {}
+    last, count = b"", 0
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - tail))
-        lines = file.read().split(b"\n")
-    for line in reversed(lines):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            return found
-    return {}
+        for line in file:
+            if line.endswith(b"\n"):
+                last, count = line, count + 1
+    try:
+        found = json.loads(last)
+    except ValueError:
+        return {}
+    return {**found, "step": count} if isinstance(found, dict) else {}

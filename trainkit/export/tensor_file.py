@@ -69,7 +69,7 @@ def write_tensors(
     except OSError as error:
         raise ModelError(
             f"{path} could not be written: {error.strerror or error}; nothing was left behind. It needs "
-            f"{sum(e.num_bytes for e in entries) / 1e6:,.0f} MB: choose a folder that can be written to and "
+            f"{sum(e.num_bytes for e in entries) / 1e6:,.1f} MB: choose a folder that can be written to and "
             "has "
             "the space"
         ) from error
