@@ -25,7 +25,9 @@ from trainkit.errors import ModelError
 from trainkit.export.single_file import find_weights, write_single_file
 from trainkit.export.source import find_source
 from trainkit.model_folder import check_model_folder
+from trainkit.models import ModelConfig, load_model
 from trainkit.run_file import make_run
+from trainkit.text import TextConfig, Tokens, encode_chunks
 from trainkit.train import train
 
 NETWORKS = {
@@ -117,6 +119,19 @@ def test_what_is_exported_says_v_zero_snr_and_trailing(run_folder: Path, single:
     yaml = single.with_suffix(".yaml").read_text()
     assert re.search(r'^    parameterization: "v"$', yaml, re.MULTILINE)
     assert load_file(single)["v_pred"].shape == load_file(single)["ztsnr"].shape == (0,)
+
+
+def test_leaving_out_the_last_layer_is_clip_skip_2_in_diffusers(run_folder: Path) -> None:
+    """What the card and the documentation tell users of diffusers to do."""
+    pipe: Any = StableDiffusionPipeline.from_pretrained(run_folder / "model", local_files_only=True)
+    text = getattr(pipe.text_encoder, "text_model", pipe.text_encoder)
+    text.encoder.layers = text.encoder.layers[:-1]
+    theirs, _ = pipe.encode_prompt("a red fox", "cpu", 1, False)
+    model = load_model(ModelConfig(base=run_folder / "model"), TextConfig(clip_skip=2))
+    ids = Tokens(model.tokenizer).chunks(["a red fox"])
+    with torch.no_grad():
+        ours = encode_chunks(model.denoiser.text_encoder, ids, "concat77")
+    assert torch.equal(theirs, ours)
 
 
 def test_metadata_says_what_is_known_and_nothing_of_this_machine(

@@ -154,7 +154,7 @@ def _phase_rows(run: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": phase.get("name") or str(number),
-            "length": f"{phase['epochs']} epochs"
+            "length": f"{phase['epochs']} epoch{'s' if phase['epochs'] > 1 else ''}"
             if phase.get("epochs")
             else f"{phase.get('samples')} samples",
             "side": str(phase.get("data", {}).get("buckets", {}).get("resolution", "")),
