@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from captionkit import CaptionPipeline
 from trainkit.config import RunConfig, caption_pipeline, phase_runs
-from trainkit.errors import PictureError, TrainkitError
+from trainkit.errors import TrainkitError
 from trainkit.model_folder import check_model_folder
 from trainkit.models import load_tokenizer
 from trainkit.optim import PARTS, PartName, find_optimizer, learning_rate
@@ -39,7 +38,7 @@ def check_run(
         data = read_data(run.data, pipelines or [CaptionPipeline()], progress=progress)
     except TrainkitError as error:
         return report, [*problems, str(error)], ()
-    seen = _some(data.pictures, _DRAWS)
+    seen = data.spread(_DRAWS)
     report["data"] = _about_data(data, seen)
     try:
         phases = make_phases(run, data.sizes, devices)
@@ -48,8 +47,8 @@ def check_run(
     report["run"] = _about_run(run, data, phases, devices)
     report["phases"] = [_about_phase(phase, phases[-1].end, run.model.train_text_encoder) for phase in phases]
     if tokens is not None:
-        for about, pipeline in zip(report["phases"], pipelines, strict=False):
-            about["captions"] = _about_captions(seen, pipeline, tokens)
+        for about, phase, pipeline in zip(report["phases"], phases, pipelines, strict=False):
+            about["captions"] = _about_captions(seen, phase, pipeline, tokens)
     return report, problems, phases
 
 
@@ -87,15 +86,6 @@ def _pipelines(run: RunConfig, tokens: Tokens | None, problems: list[str]) -> li
             found.append(pipeline if tokens is None else pipeline.with_counter(tokens.count))
     problems += faults
     return [] if faults else found
-
-
-def _some(pictures: Sequence[Picture], most: int) -> list[Picture]:
-    """At most so many of the pictures, evenly over all, without those of which there is no record."""
-    found: list[Picture] = []
-    for at in range(0, len(pictures), max(1, len(pictures) // most)):
-        with contextlib.suppress(PictureError):
-            found.append(pictures[at])
-    return found
 
 
 def _about_data(data: DataSet, seen: list[Picture]) -> dict[str, Any]:
@@ -151,11 +141,17 @@ def _about_phase(phase: Phase, total_samples: int, train_text: bool) -> dict[str
     }
 
 
-def _about_captions(seen: list[Picture], pipeline: CaptionPipeline, tokens: Tokens) -> dict[str, Any]:
+def _about_captions(
+    seen: list[Picture], phase: Phase, pipeline: CaptionPipeline, tokens: Tokens
+) -> dict[str, Any]:
+    """As they are where the phase begins."""
     if not seen:
         return {}
     rounds = max(1, min(50, _DRAWS // len(seen)))
-    drawn = [pipeline.render(p.record, epoch=epoch, samples=0) for epoch in range(rounds) for p in seen]
+    epoch, samples = phase.plan.first_epoch, phase.first_sample
+    drawn = [
+        pipeline.render(p.record, epoch=epoch + turn, samples=samples) for turn in range(rounds) for p in seen
+    ]
     lengths = sorted(tokens.count(r.text) for r in drawn)
     chunks = Counter(max(1, -(-n // tokens.chunk)) for n in lengths)
     sources = Counter(r.source for r in drawn)
@@ -192,12 +188,13 @@ def describe(report: dict[str, Any], out: str) -> str:
             f"           writes to {out}{from_where}",
         ]
     phases = report.get("phases", [])
-    for phase in phases:
-        lines += _describe_phase(phase, titled=len(phases) > 1)
+    for number, phase in enumerate(phases):
+        lines += _describe_phase(phase, phases[:number], titled=len(phases) > 1)
     return "\n".join(lines)
 
 
-def _describe_phase(phase: dict[str, Any], *, titled: bool) -> Iterator[str]:
+def _describe_phase(phase: dict[str, Any], before: list[dict[str, Any]], *, titled: bool) -> Iterator[str]:
+    """What is the same as in a phase before is told once."""
     if titled:
         yield ""
         yield (
@@ -213,12 +210,18 @@ def _describe_phase(phase: dict[str, Any], *, titled: bool) -> Iterator[str]:
     )
     if phase["area_used"] < 0.9:
         yield "           warning: less than 90 % of the area is used; raise data.buckets.max_side"
+    same = next((p["name"] for p in before if p["buckets"] == phase["buckets"]), None)
+    if same is not None:
+        yield f"buckets    those of {same}"
     most = max(b["pictures"] for b in phase["buckets"])
-    for i, b in enumerate(phase["buckets"]):
+    for i, b in enumerate(phase["buckets"] if same is None else ()):
         bar = "#" * max(1, round(24 * b["pictures"] / most))
         title = "buckets" if i == 0 else ""
         yield f"{title:<10} {b['width']:>5} x {b['height']:<5} {b['pictures']:>8}  {bar}"
-    if captions := phase.get("captions"):
+    same = next((p["name"] for p in before if p.get("captions") == phase.get("captions")), None)
+    if same is not None:
+        yield f"captions   those of {same}"
+    elif captions := phase.get("captions"):
         t = captions["tokens"]
         yield f"captions   {t['median']} tokens in the middle, 95 % under {t['p95'] + 1}, longest {t['most']}"
         shares = (f"{n}: {share:.1%}" for n, share in captions["chunks"].items())

@@ -34,18 +34,17 @@ def draw_plan(run: RunConfig, phases: tuple[Phase, ...], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (above, below) = plt.subplots(2, 1, figsize=(11, 7.5), sharex=True, layout="constrained")
+    figure, (above, below) = plt.subplots(2, 1, figsize=(11, 8), sharex=True, layout="constrained")
     try:
         per, unit = _unit(phases[-1].end)
         for axes in (above, below):
             _shade(axes, phases, per)
         _draw_learning_rates(above, run, phases, per)
         _draw_caption_rates(below, phases, per)
-        _name_phases(above, phases, per)
+        _number_phases(above, phases, per)
         below.set_xlabel(f"samples seen{unit}; {phases[0].plan.num_pictures:,} pictures")
         above.set_xlim(0, phases[-1].end / per)
-        steps = phases[-1].first_step + phases[-1].steps
-        figure.suptitle(f"{steps:,} optimizer steps, {phases[-1].end:,} samples", x=0.01, ha="left")
+        figure.suptitle(_heading(phases), x=0.01, ha="left", fontsize=11)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
         figure.savefig(partial, dpi=130)
@@ -96,7 +95,7 @@ def _draw_learning_rates(axes: Axes, run: RunConfig, phases: tuple[Phase, ...], 
     highest = max((line.get_ydata().max() for line in _finite(axes)), default=1.0)
     axes.set_ylim(highest / 3000, highest * 2)
     axes.set_ylabel("learning rate")
-    axes.legend(loc="lower left", frameon=False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
 
 
 def _finite(axes: Axes) -> list[Any]:
@@ -122,7 +121,8 @@ def _draw_caption_rates(axes: Axes, phases: tuple[Phase, ...], per: float) -> No
     lines.sort(key=lambda line: not line[0])
     for (changes, name, xs, ys), colour in zip(lines[:_MOST_RATES], _COLOURS, strict=False):
         style = {"linewidth": 2.0} if changes else {"linewidth": 1.0, "linestyle": "--"}
-        axes.plot([x / per for x in xs], ys, color=colour, label=name.replace("#0", ""), **style)
+        said = name.replace("#0", "") + ("" if changes else f" = {ys[0]:g}")
+        axes.plot([x / per for x in xs], ys, color=colour, label=said, **style)
     axes.set_ylabel("caption rates")
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
@@ -137,22 +137,27 @@ def _shade(axes: Axes, phases: tuple[Phase, ...], per: float) -> None:
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
 
 
-def _name_phases(axes: Axes, phases: tuple[Phase, ...], per: float) -> None:
-    """Name, resolution, batch and optimizer above each phase; where it is too narrow, upright."""
-    total = phases[-1].end
-    for phase in phases:
-        share = (phase.end - phase.first_sample) / total
-        run = phase.run
-        said = [phase.name, f"{run.data.buckets.resolution} px", f"{phase.group} a step", run.optim.optimizer]
+def _number_phases(axes: Axes, phases: tuple[Phase, ...], per: float) -> None:
+    """Each phase's number above it, however narrow it is."""
+    for phase in phases if len(phases) > 1 else ():
         axes.annotate(
-            "\n".join(said) if share > 0.12 else ", ".join(said),
+            str(phase.number),
             ((phase.first_sample + phase.end) / 2 / per, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(0, -4),
+            xytext=(0, 3),
             textcoords="offset points",
             ha="center",
-            va="top",
-            fontsize=9,
             color="#333333",
-            rotation=0 if share > 0.12 else 90,
         )
+
+
+def _heading(phases: tuple[Phase, ...]) -> str:
+    """The length of the run, and a line for each phase."""
+    lines = [f"{phases[-1].first_step + phases[-1].steps:,} optimizer steps, {phases[-1].end:,} samples"]
+    for phase in phases:
+        number = f"{phase.number}  {phase.name}: " if len(phases) > 1 else ""
+        lines.append(
+            f"{number}{phase.steps:,} steps of {phase.group}, {phase.run.data.buckets.resolution} pixels, "
+            f"{phase.run.optim.optimizer}"
+        )
+    return "\n".join(lines)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
@@ -86,6 +87,8 @@ class Reporter:
             "samples_per_s": round((samples_seen - self.samples_seen) / seconds, 3),
             "waited": round(min(1.0, waited / seconds), 4),
         }
+        if self.accelerator.device.type == "cuda":
+            told["gpu_memory_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
         if self.log is not None:
             phase = {"phase": self._phase.number} if self.run.phases else {}
             self.log.write({"samples": samples_seen, "epoch": epoch, **phase, **told})
