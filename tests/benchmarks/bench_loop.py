@@ -42,6 +42,7 @@ from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from trainkit import train as loop
 from trainkit.config import RunConfig
 from trainkit.ema import Ema
 from trainkit.export.vocabulary import clip_tokenizer
@@ -51,7 +52,6 @@ from trainkit.reporter import Reporter
 from trainkit.schedule import ScheduleConfig
 from trainkit.step import Stepper
 from trainkit.text import encode_chunks
-from trainkit.train import train
 
 WARM_UP = 3
 """Steps of each round that are not counted."""
@@ -67,7 +67,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=24, help="counted steps of each round")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="change settings of optim")
+    parser.add_argument(
+        "--set",
+        nargs="*",
+        default=[],
+        metavar="key=value",
+        help="change trainkit's settings of optim, such as fused=true",
+    )
     parser.add_argument("--null", action="store_true", help="measure two bare loops instead")
     parser.add_argument("--json", type=Path, help="write every step's seconds here")
     options = parser.parse_args()
@@ -209,7 +215,8 @@ METHODS = (
     (Stepper, "loss", "noise, target, loss"),
     (Denoiser, "forward", "forward"),
     (Accelerator, "backward", "backward"),
-    (Accelerator, "clip_grad_norm_", "clip"),
+    (loop, "grad_norms", "gradient norms, clip"),
+    (Accelerator, "clip_grad_norm_", "gradient norms, clip"),
     (AcceleratedOptimizer, "step", "optimizer"),
     (Reporter, "step", "log"),
     (Ema, "update", "averages"),
@@ -226,7 +233,7 @@ def measure(run: RunConfig, *, null: bool) -> Round:
             lambda optimizer, *_: in_turn(optimizer, clock, bare, found, seen, null)
         )
         stack.callback(hook.remove)
-        train(run)
+        loop.train(run)
     return found
 
 
@@ -292,7 +299,7 @@ class Bare:
             {"params": list(self.unet.parameters()), "lr": run.optim.lr},
             {"params": list(self.text_encoder.parameters()), "lr": run.optim.lr_text_encoder},
         ]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=run.optim.fused or None)
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
         self.rates = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1.0, 0.1, 1000)
         self.max_grad_norm, self.clock, self.told = run.optim.max_grad_norm, Clock(), 0.0
 
@@ -319,7 +326,7 @@ class Bare:
             loss = (error * weight).mean()
         with part("backward"):
             loss.backward()
-        with part("clip"):
+        with part("gradient norms, clip"):
             torch.nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
         with part("optimizer"):
             self.optimizer.step()
@@ -333,9 +340,10 @@ class Bare:
 def report(rounds: list[Round]) -> None:
     """The ratio of each round and of all, and where the time goes."""
     pairs = [pair for r in rounds for pair in zip(r.bare, r.ours, strict=True)]
+    ours_is = "trainkit" if rounds[0].parts[0] else "bare again"
     shapes = set().union(*(r.shapes for r in rounds))
     print(f"\n{len(pairs)} pairs of steps in {len(shapes)} shapes (latents and chunks)")
-    print(f"{'round':<8}{'bare, s':>10}{'trainkit, s':>13}{'bare / trainkit':>17}")
+    print(f"{'round':<8}{'bare, s':>10}{f'{ours_is}, s':>15}{f'bare / {ours_is}':>19}")
     for number, r in enumerate(rounds, start=1):
         show(str(number), list(zip(r.bare, r.ours, strict=True)))
     show("all", pairs)
@@ -343,7 +351,7 @@ def report(rounds: list[Round]) -> None:
         return
     print(f"\n{'seconds per step, median':<32}{'bare':>10}{'trainkit':>10}{'difference, % of a step':>26}")
     whole = median(ours for _, ours in pairs)
-    for name in [part for *_, part in METHODS] + ["rest of the loop"]:
+    for name in [*dict.fromkeys(part for *_, part in METHODS), "rest of the loop"]:
         bare = median(of(name, [p for r in rounds for p in r.bare_parts], [b for b, _ in pairs]))
         ours = median(of(name, [p for r in rounds for p in r.parts], [o for _, o in pairs]))
         print(f"{name:<32}{bare:>10.4f}{ours:>10.4f}{100 * (ours - bare) / whole:>25.2f}%")
@@ -358,7 +366,7 @@ def of(name: str, steps: list[dict[str, float]], whole: list[float]) -> list[flo
 
 def show(name: str, pairs: list[tuple[float, float]]) -> None:
     bare, ours = (median(side) for side in zip(*pairs, strict=True))
-    print(f"{name:<8}{bare:>10.3f}{ours:>13.3f}{median(b / o for b, o in pairs):>17.3f}")
+    print(f"{name:<8}{bare:>10.3f}{ours:>15.3f}{median(b / o for b, o in pairs):>19.3f}")
 
 
 if __name__ == "__main__":
