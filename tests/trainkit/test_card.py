@@ -66,7 +66,7 @@ RECORDS = [
 
 
 def card(source: Source, about: About = ABOUT, **more: Any) -> str:
-    options = {"model": "fox.safetensors", "dtype": "fp16", "markers": False, "sheet": None}
+    options: dict[str, Any] = {"model": "fox.safetensors", "dtype": "fp16", "markers": False, "sheet": None}
     return render_card(source, about, **(options | more))
 
 

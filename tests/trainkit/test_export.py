@@ -22,11 +22,14 @@ from tests.trainkit.processes import run as run_process
 from tests.trainkit.tiny import run_data
 from trainkit.cli import main
 from trainkit.errors import ModelError
+from trainkit.export.front_end_config import front_end_config
 from trainkit.export.single_file import find_weights, write_single_file
-from trainkit.export.source import find_source
+from trainkit.export.source import Source, find_source
+from trainkit.loss import ObjectiveConfig
 from trainkit.model_folder import check_model_folder
 from trainkit.models import ModelConfig, load_model
 from trainkit.run_file import make_run
+from trainkit.schedule import ScheduleConfig
 from trainkit.text import TextConfig, Tokens, encode_chunks
 from trainkit.train import train
 
@@ -119,6 +122,49 @@ def test_what_is_exported_says_v_zero_snr_and_trailing(run_folder: Path, single:
     yaml = single.with_suffix(".yaml").read_text()
     assert re.search(r'^    parameterization: "v"$', yaml, re.MULTILINE)
     assert load_file(single)["v_pred"].shape == load_file(single)["ztsnr"].shape == (0,)
+
+
+def test_the_front_ends_configuration_is_that_of_the_original_code() -> None:
+    yaml = pytest.importorskip("yaml")  # Comes with the libraries that trainkit needs.
+    unet = {"block_out_channels": [320, 640, 1280, 1280], "attention_head_dim": 8, "layers_per_block": 2}
+    unet |= {"in_channels": 4, "out_channels": 4, "cross_attention_dim": 768}
+    unet |= {"down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]}
+    vae = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "scaling_factor": 0.18215}
+    source = Source(
+        folder=Path(),
+        schedule=ScheduleConfig(),
+        objective=ObjectiveConfig(),
+        text=TextConfig(),
+        configs={"unet": unet, "vae": vae, "text_encoder": {}},
+    )
+    params = yaml.safe_load(front_end_config(source))["model"]["params"]
+    expected = {"linear_start": 0.00085, "linear_end": 0.012, "timesteps": 1000, "scale_factor": 0.18215}
+    assert {key: params[key] for key in expected} == expected
+    assert params["parameterization"] == "v"
+    # As in v1-inference.yaml of the original code.
+    assert params["unet_config"]["params"] == {
+        "image_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 320,
+        "attention_resolutions": [4, 2, 1],
+        "num_res_blocks": 2,
+        "channel_mult": [1, 2, 4, 4],
+        "num_heads": 8,
+        "use_spatial_transformer": True,
+        "transformer_depth": 1,
+        "context_dim": 768,
+        "use_checkpoint": False,
+        "legacy": False,
+    }
+    parts = params["first_stage_config"]["params"]["ddconfig"]
+    assert (parts["ch"], parts["ch_mult"], parts["num_res_blocks"], parts["z_channels"]) == (
+        128,
+        [1, 2, 4, 4],
+        2,
+        4,
+    )
+    assert params["cond_stage_config"]["params"] == {"layer": "hidden", "layer_idx": -2}
 
 
 def test_leaving_out_the_last_layer_is_clip_skip_2_in_diffusers(run_folder: Path) -> None:

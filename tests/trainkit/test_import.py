@@ -118,8 +118,8 @@ def test_what_is_exported_comes_back_to_the_bit(trained: Path, tmp_path: Path) -
     # Once more, to the byte.
     again = export(back, tmp_path / "again" / "x.safetensors")
     assert load_file(again).keys() == load_file(path).keys()
-    hashes = [safe_open(p, framework="pt").metadata()["modelspec.hash_sha256"] for p in (path, again)]
-    assert hashes[0] == hashes[1]
+    assert path.read_bytes()[-1_000:] == again.read_bytes()[-1_000:]
+    assert_same(load_file(again), load_file(path))
 
 
 @settings(max_examples=6, deadline=None)
@@ -133,7 +133,7 @@ def test_any_small_model_comes_back(widths: list[int], layers: int, attended: li
     with tempfile.TemporaryDirectory() as place:
         folder = write_tiny_model(Path(place) / "model", layers=depth)
         attended = attended[: len(widths)]
-        unet = UNet2DConditionModel(
+        unet: Any = UNet2DConditionModel(
             block_out_channels=tuple(widths),
             layers_per_block=layers,
             norm_num_groups=2,

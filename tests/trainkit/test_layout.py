@@ -61,7 +61,7 @@ def meta_text_encoder(**config: Any) -> Shapes:
         return shapes(CLIPTextModel(CLIPTextConfig(**config)))
 
 
-def shapes(module: torch.nn.Module) -> Shapes:
+def shapes(module: Any) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
