@@ -293,6 +293,11 @@ def changed(standard: Path, path: Path, **changes: torch.Tensor | None) -> Path:
         ),
         ("out.2.bias", None, r"lacks 1 weights of the unet, the first is 'conv_out.bias'"),
         ("out.2.bias", torch.ones(5), r"'conv_out.bias' of the unet has shape \[5\].*says \[4\]"),
+        (
+            "input_blocks.1.0.skip_connection.bias",
+            torch.ones(5),
+            "the unet has no place for 'down_blocks.0.res",
+        ),
         ("input_blocks.1.7.weight", torch.ones(5), r"has a weight 'input_blocks.1.7.weight', for which"),
     ],
 )
