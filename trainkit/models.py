@@ -26,6 +26,9 @@ from trainkit.model_folder import check_model_folder
 from trainkit.schedule import ScheduleConfig
 from trainkit.text import ChunkMode, TextConfig, drop_skipped_layers, encode_chunks, put_back_layers
 
+_SHAPES = 4096
+"""More shapes than buckets x chunks can make."""
+
 _NO_LIMIT = 10_000
 """transformers gives tokenizers whose files name no limit an enormous one; CLIP's is 77."""
 
@@ -43,9 +46,10 @@ class ModelConfig(BaseModel):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, a fraction of the memory, same
     gradients."""
-    compile: bool = False
-    """Compile the UNet with torch.compile; needs a C++ compiler or a GPU. Heights, widths and the number of
-    chunks stay symbols, so that not every bucket costs a compilation of its own."""
+    compile: Literal["no", "blocks", "whole"] = "no"
+    """torch.compile; needs a C++ compiler. "blocks" compiles the UNet's transformer blocks once, with the
+    numbers of pixels and of tokens as symbols, so that new buckets and longer captions compile nothing.
+    "whole" compiles the whole UNet anew for every shape (bucket x number of chunks): minutes for each."""
     channels_last: bool = False
     """Keep the UNet's and the VAE's convolutions in the memory layout that tensor cores prefer."""
     attention: Literal["sdpa", "eager"] = "sdpa"
@@ -118,10 +122,13 @@ def prepare_networks(model: Model, config: ModelConfig) -> None:
     if config.channels_last:
         unet.to(memory_format=torch.channels_last)
         model.vae.to(memory_format=torch.channels_last)
-    if config.compile:
-        # Without a limit that fits, dynamo gives up after 8 shapes and runs the rest uncompiled, unsaid.
-        torch._dynamo.config.recompile_limit = 64
-        unet.compile(dynamic=True)
+    if config.compile == "blocks":
+        unet.compile_repeated_blocks(dynamic=True)
+    elif config.compile == "whole":
+        # By default dynamo gives up after 8 shapes, says so once, and runs all others uncompiled.
+        torch._dynamo.config.recompile_limit = _SHAPES
+        torch._dynamo.config.accumulated_recompile_limit = _SHAPES
+        unet.compile(dynamic=False)
 
 
 def _checkpoint_activations(text_encoder: Any) -> None:

@@ -139,10 +139,12 @@ def chosen(config: OptimConfig, parts: Parts) -> dict[PartName, dict[str, nn.Par
     return found
 
 
-def unfreeze(config: OptimConfig, parts: Parts, samples_seen: int, epoch_samples: int) -> frozenset[PartName]:
-    """Let gradients into the weights that are trained now, and into no others; returns the trained parts.
+def trained_parts(
+    config: OptimConfig, parts: Parts, samples_seen: int, epoch_samples: int
+) -> frozenset[PartName]:
+    """The parts that are trained in the step that begins after ``samples_seen``.
 
-    Raises TrainkitError when nothing at all would be trained.
+    Raises TrainkitError when that is none.
     """
     trained = frozenset(n for n in parts if not config.part(n).is_frozen(samples_seen, epoch_samples))
     if not trained:
@@ -150,12 +152,16 @@ def unfreeze(config: OptimConfig, parts: Parts, samples_seen: int, epoch_samples
             f"after {samples_seen} samples every part is frozen, so nothing would be trained; change "
             "optim.unet or optim.text_encoder (freeze_until, freeze_after)"
         )
+    return trained
+
+
+def unfreeze(config: OptimConfig, parts: Parts, trained: frozenset[PartName]) -> None:
+    """Let gradients into the chosen weights of the trained parts, and into no others."""
     for name, weights in chosen(config, parts).items():
         for parameter in parts[name].values():
             parameter.requires_grad_(False)
         for parameter in weights.values():
             parameter.requires_grad_(name in trained)
-    return trained
 
 
 def begin(optimizer: torch.optim.Optimizer, trained: frozenset[PartName]) -> None:

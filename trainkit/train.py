@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from trainkit.config import RunConfig
 from trainkit.errors import CheckpointError, TrainkitError
 from trainkit.feed import Batch, micro_batches
 from trainkit.finish import write_results
-from trainkit.gradients import grad_norms
+from trainkit.gradients import clip_gradients, grad_norms
 from trainkit.loss import decile_entries
 from trainkit.model_folder import model_version
 from trainkit.optim import (
@@ -41,6 +42,7 @@ from trainkit.optim import (
     begin,
     make_optimizer,
     set_learning_rates,
+    trained_parts,
     unfreeze,
 )
 from trainkit.phases import Phase, phase_at
@@ -113,9 +115,10 @@ def train(run: RunConfig) -> Result:
 
             for step in range(first, phase.steps):
                 # Freeze and thaw; the wrapper that exchanges gradients must know which there will be.
-                now_trained = unfreeze(optim, setup.parts, samples_seen, phase.plan.num_pictures)
+                now_trained = trained_parts(optim, setup.parts, samples_seen, phase.plan.num_pictures)
                 if now_trained != trained:
                     trained = now_trained
+                    unfreeze(optim, setup.parts, trained)
                     model, prepared = _wrapped(accelerator, denoiser, optimizer)
                     begin(optimizer, trained)
                     denoiser.train()
@@ -142,8 +145,9 @@ def train(run: RunConfig) -> Result:
                     sums[1:] += losses.deciles(setup.schedule.num_timesteps).flatten()
                 total, deciles = _reduced(accelerator, sums)
                 norms = grad_norms(denoiser)
-                grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), optim.max_grad_norm))
+                grad_norm = math.hypot(*norms.values())
                 _require_finite(total / group, grad_norm, samples_seen, records)
+                clip_gradients(denoiser, grad_norm, optim.max_grad_norm)
                 prepared.step()
                 prepared.zero_grad(set_to_none=True)
                 samples_seen += group

@@ -216,7 +216,7 @@ METHODS = (
     (Denoiser, "forward", "forward"),
     (Accelerator, "backward", "backward"),
     (loop, "grad_norms", "gradient norms, clip"),
-    (Accelerator, "clip_grad_norm_", "gradient norms, clip"),
+    (loop, "clip_gradients", "gradient norms, clip"),
     (AcceleratedOptimizer, "step", "optimizer"),
     (Reporter, "step", "log"),
     (Ema, "update", "averages"),

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
 
 from trainkit.draws import generator
-from trainkit.gradients import grad_norms, group_of
+from trainkit.gradients import clip_gradients, grad_norms, group_of
 from trainkit.models import Denoiser, ModelConfig, load_model
 from trainkit.text import TextConfig
 
@@ -119,3 +122,18 @@ def test_the_device_is_waited_for_once(tiny_model: Path, monkeypatch: pytest.Mon
         )
     grad_norms(denoiser)
     assert waits == ["tolist"]
+
+
+@given(st.floats(0.01, 100))
+@settings(max_examples=10)
+def test_clipping_to_a_known_norm_is_clipping(most: float) -> None:
+    one, two = nn.Linear(3, 4), nn.Linear(3, 4)
+    for seed, parameter in enumerate(one.parameters()):
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+    for mine, theirs in zip(two.parameters(), one.parameters(), strict=True):
+        assert theirs.grad is not None
+        mine.grad = theirs.grad.clone()
+    norm = float(nn.utils.clip_grad_norm_(one.parameters(), most))
+    clip_gradients(two, norm, most)
+    for mine, theirs in zip(two.parameters(), one.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-6, atol=0)

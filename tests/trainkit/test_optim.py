@@ -27,6 +27,7 @@ from trainkit.optim import (
     make_optimizer,
     set_learning_rates,
     trainable_parts,
+    trained_parts,
     unfreeze,
 )
 from trainkit.rates import Clock
@@ -185,7 +186,7 @@ def test_layers_choose_the_weights(denoiser: Denoiser) -> None:
     assert names == {name for name in parts["unet"] if ".attn2." in name}
     optimizer = make_optimizer(config, denoiser, parts)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.5]
-    unfreeze(config, parts, 0, 10)
+    unfreeze(config, parts, trained_parts(config, parts, 0, 10))
     assert {name for name, p in denoiser.unet.named_parameters() if p.requires_grad} == names
     with pytest.raises(TrainkitError, match=r"optim\.unet\.layers = \['\*\.attn9\.\*'\] matches none"):
         chosen(OptimConfig.model_validate({"unet": {"layers": ["*.attn9.*"]}}), parts)
@@ -195,14 +196,16 @@ def test_a_part_is_frozen_and_thawed_at_its_moment(denoiser: Denoiser) -> None:
     parts = trainable_parts(denoiser)
     text = {"freeze_until": {"epochs": 2}, "freeze_after": {"samples": 50}}
     config = OptimConfig.model_validate({"optimizer": "adamw", "text_encoder": text})
-    trained = {at: unfreeze(config, parts, at, 10) for at in (0, 19, 20, 49, 50)}
+    trained = {at: trained_parts(config, parts, at, 10) for at in (0, 19, 20, 49, 50)}
     both = {"unet", "text_encoder"}
     assert trained == {0: {"unet"}, 19: {"unet"}, 20: both, 49: both, 50: {"unet"}}
-    assert not any(p.requires_grad for p in denoiser.text_encoder.parameters())
+    for at, now in trained.items():
+        unfreeze(config, parts, now)
+        assert {p.requires_grad for p in denoiser.text_encoder.parameters()} == {20 <= at < 50}
     rates = set_learning_rates(make_optimizer(config, denoiser, parts), config, Clock(0, 0, 100, 10))
     assert rates["text_encoder"] == 0.0
     with pytest.raises(TrainkitError, match="after 50 samples every part is frozen"):
-        unfreeze(config.model_copy(update={"unet": config.text_encoder}), parts, 50, 10)
+        trained_parts(config.model_copy(update={"unet": config.text_encoder}), parts, 50, 10)
 
 
 def test_settings_of_a_phase_replace_those_of_the_one_before(denoiser: Denoiser) -> None:
