@@ -102,7 +102,8 @@ def write_data(folder: Path, pixels: int, count: int = 32) -> None:
 def measure(words: list[str], out: Path, steps: int, patience: float) -> dict[str, float] | str:
     """Speed and memory of one run, which is killed when it has logged so many steps; or why there is none."""
     log = out / "log.jsonl"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}
     started = time.monotonic()
     with subprocess.Popen(
         [sys.executable, "-m", "trainkit", "train", *words],
