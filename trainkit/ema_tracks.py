@@ -43,6 +43,7 @@ class PowerTrack:
 
     @property
     def name(self) -> str:
+        """What its files and the run file call it."""
         return f"{self.sigma_rel:.3f}"
 
     def beta(self, samples_seen: int, group: int) -> float:
@@ -50,6 +51,7 @@ class PowerTrack:
         return float((1 - group / samples_seen) ** (gamma_of(self.sigma_rel) + 1))
 
     def describe(self) -> dict[str, str]:
+        """Its settings, as its files carry them."""
         return {"sigma_rel": repr(self.sigma_rel)}
 
 
@@ -66,6 +68,7 @@ class ExponentialTrack:
 
     @property
     def name(self) -> str:
+        """What its files and the run file call it."""
         return f"decay-{self.decay:g}"
 
     def beta(self, samples_seen: int, group: int) -> float:
@@ -73,6 +76,7 @@ class ExponentialTrack:
         return min(self.decay, 1 - float((samples_seen / group) ** -self.warmup_power))
 
     def describe(self) -> dict[str, str]:
+        """Its settings, as its files carry them."""
         return {"decay": repr(self.decay), "warmup_power": repr(self.warmup_power)}
 
 

@@ -390,7 +390,7 @@ def test_settings_that_cannot_be(settings: dict[str, object], message: str) -> N
         EmaConfig.model_validate(settings)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_tracks_in_main_memory_are_those_on_the_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -345,11 +345,12 @@ def test_a_full_disk_leaves_nothing_and_is_told(run_folder: Path, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_to_is_told(run_folder: Path, tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    with pytest.raises(ModelError, match="could not be written: Permission denied"):
-        write_single_file(tmp_path / "x.safetensors", find_weights(run_folder / "model"), {})
+    # Root may write everywhere but where the system itself keeps house.
+    folder = Path("/proc") if os.geteuid() == 0 else tmp_path
+    with pytest.raises(ModelError, match=r"could not be written: (Permission denied|No such file)"):
+        write_single_file(folder / "x.safetensors", find_weights(run_folder / "model"), {})
 
 
 def test_a_file_in_the_place_of_the_folder_is_told(tiny_model: Path, tmp_path: Path) -> None:

@@ -283,7 +283,7 @@ def test_no_masks_cost_nothing_and_a_blank_counts_not(own_pictures: Path) -> Non
     assert make_feed(own_pictures, masks="file")[0].mask is None
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="memory is pinned for a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_batches_for_a_gpu_are_pinned_and_the_same(own_pictures: Path) -> None:
     feed = make_feed(own_pictures)
     for found, number in zip(micro_batches(feed, 0, 4, workers=1), range(4), strict=True):
