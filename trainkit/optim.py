@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self, cast
@@ -99,6 +100,7 @@ class OptimConfig(BaseModel):
         return (
             self.optimizer,
             repr(sorted(self.arguments.items())),
+            repr(self.fused),
             *(repr(self.part(name).layers) for name in PARTS),
         )
 
@@ -204,8 +206,14 @@ def apply_settings(optimizer: torch.optim.Optimizer, config: OptimConfig, parts:
         group["name"] = name
         group["weight_decay"] = config.weight_decay if part.weight_decay is None else part.weight_decay
         for key in ("betas", "eps"):
-            if key in group and getattr(config, key) is not None:
-                group[key] = getattr(config, key)
+            if key in group:
+                group[key] = _own(optimizer, config, key)
+
+
+def _own(optimizer: torch.optim.Optimizer, config: OptimConfig, key: str) -> Any:
+    """A setting as the configuration gives it; else the optimizer's own, whatever an earlier phase had."""
+    given = config.arguments.get(key, getattr(config, key))
+    return inspect.signature(type(optimizer)).parameters[key].default if given is None else given
 
 
 def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:

@@ -101,7 +101,12 @@ def test_killed_and_started_again_ends_in_the_same_weights(
 PHASED: dict[str, Any] = {
     "samples": None,
     "phases": [
-        {"name": "small", "samples": 24, "objective": {"weighting": "none"}},
+        {
+            "name": "small",
+            "samples": 24,
+            "objective": {"weighting": "none"},
+            "optim": {"betas": [0.8, 0.99], "weight_decay": 0.1},
+        },
         {
             "name": "large",
             "samples": 32,
