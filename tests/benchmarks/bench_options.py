@@ -83,10 +83,17 @@ def write_model(folder: Path, size: str) -> None:
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
         )
-    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    parts = (vae.cpu(), text.cpu(), clip_tokenizer(), unet.cpu(), scheduler, None, None)
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    parts = (vae, text, clip_tokenizer(), unet, scheduler, None, None)
     pipeline: Any = StableDiffusionPipeline(*parts, requires_safety_checker=False)
-    pipeline.save_pretrained(folder)
+    pipeline.to("cpu").save_pretrained(folder)
 
 
 def write_data(folder: Path, pixels: int, count: int = 32) -> None:

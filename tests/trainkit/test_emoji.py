@@ -44,12 +44,12 @@ def test_every_emoji_becomes_a_record(emoji: Path) -> None:
 
 def test_check_reads_all_real_pictures_and_finds_nothing_wrong(emoji: Path) -> None:
     run = load_run(ROOT / "examples/configs/emoji.toml", _overrides(emoji))
-    report, problems = check_run(run)
+    report, problems, _ = check_run(run)
     assert problems == []
     assert report["data"]["pictures"] == 1679
     assert report["data"]["skipped"] == []
     assert report["data"]["with_prose"] == 1.0
-    assert report["captions"]["sources"]["empty"] == pytest.approx(
+    assert report["phases"][0]["captions"]["sources"]["empty"] == pytest.approx(
         0.1, abs=0.03
     )  # 1,679 draws: 4 standard deviations.
 

@@ -73,7 +73,7 @@ def test_the_text_encoder_falls_to_a_tenth_after_epoch_ten_and_both_fall_linearl
     assert rates(phases[0], 0) == (4e-6, 1e-6)
     one, two = phases[:2]
     assert rates(one, one.end - 256)[1] == pytest.approx(1e-6 * 6 / 16, rel=1e-4)
-    assert rates(two, one.end) == (pytest.approx(4e-6 * 6 / 16), pytest.approx(1e-7 * 6 / 16))
+    assert rates(two, one.end) == pytest.approx((4e-6 * 6 / 16, 1e-7 * 6 / 16))
     assert rates(phases[2], total - 256)[0] == pytest.approx(4e-6 / 190_000)
 
 

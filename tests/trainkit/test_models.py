@@ -32,7 +32,7 @@ WEIGHTS = {
 
 
 def load(folder: Path, **settings: bool) -> Model:
-    return load_model(ModelConfig(base=folder, **settings), TEXT)
+    return load_model(ModelConfig.model_validate({"base": folder} | settings), TEXT)
 
 
 @pytest.fixture(scope="module")
