@@ -547,8 +547,8 @@ def test_two_processes_do_together_what_one_does(tmp_path: Path, tiny_model: Pat
         for f in (one, two)
     )
     assert len(alone_told) == len(pair_told) == 2
-    for ours, theirs in zip(alone_told, pair_told, strict=True):
-        assert theirs == pytest.approx(ours, rel=1e-4)
+    for mean, other in zip(alone_told, pair_told, strict=True):
+        assert other == pytest.approx(mean, rel=1e-4)
 
 
 @pytest.mark.slow
