@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from captionkit import CaptionPipeline
+from trainkit.apart import split
 from trainkit.config import RunConfig, caption_pipeline, phase_runs
 from trainkit.errors import TrainkitError
 from trainkit.model_folder import check_model_folder
@@ -35,11 +36,12 @@ def check_run(
     pipelines = _pipelines(run, tokens, problems)
     report: dict[str, Any] = {}
     try:
-        data = read_data(run.data, pipelines or [CaptionPipeline()], progress=progress)
+        everything = read_data(run.data, pipelines or [CaptionPipeline()], progress=progress)
+        data, apart = split(everything, run.validation)
     except TrainkitError as error:
         return report, [*problems, str(error)], ()
     seen = data.spread(_DRAWS)
-    report["data"] = _about_data(data, seen)
+    report["data"] = _about_data(data, seen) | {"held_out": len(apart.pictures)}
     try:
         phases = make_phases(run, data.sizes, devices)
     except TrainkitError as error:
@@ -174,9 +176,10 @@ def describe(report: dict[str, Any], out: str) -> str:
     lines: list[str] = []
     if data := report.get("data"):
         lines += [
-            f"pictures   {data['pictures']} usable, {len(data['skipped'])} skipped; of {data['looked_at']} "
-            f"looked at {data['may_be_mirrored']:.0%} may be mirrored, {data['with_prose']:.0%} have "
-            "captions in prose",
+            f"pictures   {data['pictures']} to train, {data['held_out']} held out for validation, "
+            f"{len(data['skipped'])} skipped",
+            f"           of {data['looked_at']} looked at {data['may_be_mirrored']:.0%} may be mirrored, "
+            f"{data['with_prose']:.0%} have captions in prose",
             *(f"  skipped  {s['name']}: {s['reason']}" for s in data["skipped"][:10]),
             *(f"     note  {note}" for note in data["notes"]),
         ]

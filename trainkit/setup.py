@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from accelerate import Accelerator
 
 from captionkit import CaptionPipeline
 from trainkit.adapters import add_adapters
+from trainkit.apart import split
 from trainkit.buckets import Fit, fit, make_buckets, nearest_bucket, place
 from trainkit.config import RunConfig, caption_pipeline, phase_runs, write_resolved
 from trainkit.devices import make_accelerator
@@ -32,7 +32,7 @@ from trainkit.sample import check_prompts
 from trainkit.schedule import NoiseSchedule, make_schedule
 from trainkit.step import Stepper
 from trainkit.text import Tokens
-from trainkit.validation import Validator, held_out
+from trainkit.validation import Validator
 
 _COUNTED = 20_000
 """Records of a manifest that are counted: 0.3 ms each."""
@@ -167,7 +167,7 @@ def set_up(run: RunConfig) -> Setup:
     model.vae.to(accelerator.device)
 
     everything = read_data(run.data, pipelines, progress=accelerator.is_main_process)
-    data, kept_apart = _split(everything, run)
+    data, kept_apart = split(everything, run.validation)
     phases = make_phases(run, data.sizes, accelerator.num_processes)
     parts = trainable_parts(model.denoiser)
     trained = {f"{name}.{key}" for own in runs for name, w in chosen(own.optim, parts).items() for key in w}
@@ -200,15 +200,6 @@ def _write_statistics(data: DataSet, run: RunConfig) -> None:
     counted = data_statistics((p.record for p in seen), name=run.data.path.stem, sizes=sizes)
     told = counted | {"pictures": len(data.pictures), "counted": len(seen)}
     (run.out / "data.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-
-
-def _split(everything: DataSet, run: RunConfig) -> tuple[DataSet, DataSet]:
-    """(what is trained, what is held out for validation)."""
-    if run.validation.share == 0:
-        return everything, everything.subset(())
-    apart = held_out(everything.ids, run.validation)
-    rest = np.setdiff1d(np.arange(len(everything.pictures)), np.array(apart))
-    return everything.subset(rest), everything.subset(apart)
 
 
 def _kept_here(run: RunConfig, accelerator: Accelerator) -> EmaConfig:

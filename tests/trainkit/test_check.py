@@ -20,6 +20,7 @@ from trainkit.config import RunConfig
 from trainkit.errors import TrainkitError
 from trainkit.phases import make_phases
 from trainkit.run_file import make_run
+from trainkit.train import train
 
 
 def fingerprint(folder: Path) -> str:
@@ -60,7 +61,7 @@ def test_check_tells_what_would_happen_and_touches_nothing(
     # The recipe's one empty caption in ten, over 1050 draws: off by 0.05 is more than five standard errors.
     assert captions["sources"]["empty"] == pytest.approx(0.1, abs=0.05)
     text = describe(report, str(run.out))
-    assert "21 usable, 0 skipped" in text
+    assert "21 to train, 0 held out for validation, 0 skipped" in text
     assert f"writes to {run.out}" in text
 
 
@@ -154,6 +155,17 @@ def test_phases_are_told_apart(tmp_path: Path, tiny_model: Path, pictures: Path)
     text = describe(report, str(run.out))
     assert "small: 8 optimizer steps, 64 samples" in text
     assert "phase 2: 15 optimizer steps, 60 samples" in text
+
+
+def test_the_plan_counts_what_is_trained(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
+    # It once counted the held-out pictures too, and so another number of steps than the run then made.
+    run = a_run(tmp_path, tiny_model, pictures, samples=None, epochs=4, validation={"share": 0.2})
+    report, problems, (phase,) = check_run(run)
+    assert problems == []
+    held_out = report["data"]["held_out"]
+    assert 0 < held_out < 21
+    assert report["data"]["pictures"] == phase.plan.num_pictures == 21 - held_out
+    assert train(run).samples_seen == report["run"]["samples"]
 
 
 def test_the_plan_is_drawn(
