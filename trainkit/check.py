@@ -135,7 +135,9 @@ def _about_phase(phase: Phase, total_samples: int, train_text: bool) -> dict[str
         "area_used": round(placement.used, 4),
         "learning_rates": {
             name: [
-                learning_rate(run.optim, name, phase.clock(at, total_samples))
+                None
+                if run.optim.part(name).is_frozen(at, plan.num_pictures)
+                else learning_rate(run.optim, name, phase.clock(at, total_samples))
                 for at in (phase.first_sample, phase.end - phase.group)
             ]
             for name in parts
@@ -196,6 +198,10 @@ def describe(report: dict[str, Any], out: str) -> str:
     return "\n".join(lines)
 
 
+def _rate(rate: float | None) -> str:
+    return "frozen" if rate is None else f"{rate:.3g}"
+
+
 def _describe_phase(phase: dict[str, Any], before: list[dict[str, Any]], *, titled: bool) -> Iterator[str]:
     """What is the same as in a phase before is told once."""
     if titled:
@@ -205,7 +211,7 @@ def _describe_phase(phase: dict[str, Any], before: list[dict[str, Any]], *, titl
             f"{phase['epochs']} epochs"
         )
     yield f"batch      {phase['batch']} samples per optimizer step, {phase['optimizer']}"
-    rates = (f"{part} {a:.3g} to {b:.3g}" for part, (a, b) in phase["learning_rates"].items())
+    rates = (f"{part} {_rate(a)} to {_rate(b)}" for part, (a, b) in phase["learning_rates"].items())
     yield f"rates      {', '.join(rates)}"
     yield (
         f"crop       {phase['kept_after_crop']:.1%} of the pictures' area kept, {phase['area_used']:.0%} of "

@@ -89,7 +89,10 @@ def _draw_learning_rates(axes: Axes, run: RunConfig, phases: tuple[Phase, ...], 
             return float("nan") if frozen else learning_rate(own, part, phase.clock(at, total))
 
         xs, ys = _over(phases, rate)
-        axes.plot([x / per for x in xs], ys, color=colour, label=part.replace("_", " "))
+        # Each step's rate holds until the next: a part that freezes falls at once.
+        axes.plot(
+            [x / per for x in xs], ys, color=colour, label=part.replace("_", " "), drawstyle="steps-post"
+        )
     axes.set_yscale("log")
     # A rate that falls to 0 would stretch a logarithmic axis without end.
     highest = max((line.get_ydata().max() for line in _finite(axes)), default=1.0)

@@ -24,6 +24,7 @@ from torch import Tensor
 from trainkit.ema import Ema
 from trainkit.errors import CheckpointError
 from trainkit.models import Denoiser
+from trainkit.modes import open_to_others
 from trainkit.optim import settings_of
 from trainkit.trained import load_trained_state, trained_state
 
@@ -68,6 +69,7 @@ def save_checkpoint(
         save_file(tensors, partial / "optimizer.safetensors")
         ema.save(partial)
         (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        open_to_others(partial)
         for path in (*partial.iterdir(), partial):
             _flush(path)
         partial.rename(final)

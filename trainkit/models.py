@@ -23,6 +23,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from trainkit.errors import ModelError
 from trainkit.loss import ObjectiveConfig
 from trainkit.model_folder import check_model_folder
+from trainkit.modes import open_to_others
 from trainkit.schedule import ScheduleConfig
 from trainkit.text import ChunkMode, TextConfig, drop_skipped_layers, encode_chunks, put_back_layers
 
@@ -217,6 +218,7 @@ def export_model(
     try:
         make_pipeline(model, schedule, objective).save_pretrained(partial, safe_serialization=True)
         _forget_paths(partial)
+        open_to_others(partial)
         (partial / "trainkit.json").write_text(
             json.dumps(text.model_dump(), indent=2) + "\n", encoding="utf-8"
         )

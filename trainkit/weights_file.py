@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainkit.errors import ModelError, TrainkitError
+from trainkit.modes import open_to_others
 
 _SHOWN = 3
 """Names shown of a longer list."""
@@ -71,6 +72,7 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         save_file(
             {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, partial, dict(metadata)
         )
+        open_to_others(partial)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from trainkit.errors import TrainkitError
 
 if TYPE_CHECKING:
+    from trainkit.adapters import AdapterConfig
+    from trainkit.loss import Prediction
     from trainkit.posthoc import Snapshot
 
 _GAIN = 3.0
@@ -74,7 +76,9 @@ def _make(options: argparse.Namespace, snapshots: list[Snapshot], at: int, *, ne
 
     plan = fit(snapshots, options.sigma_rel, at)
     name = f"{options.sigma_rel:.3f}" if newest else f"{options.sigma_rel:.3f}-{at:012d}"
-    out: Path = options.out or options.folder / "ema" / f"{name}.safetensors"
+    adapter = _adapter_of(options.folder)
+    default = f"adapter-ema-{name}.safetensors" if adapter else f"ema/{name}.safetensors"
+    out: Path = options.out or options.folder / default
     if _is_track(out):
         raise TrainkitError(
             f"{out} is the average that the run itself kept, exact to float32; give -o FILE to write one "
@@ -88,7 +92,12 @@ def _make(options: argparse.Namespace, snapshots: list[Snapshot], at: int, *, ne
         "snapshots": str(len(plan.snapshots)),
         "residual": f"{plan.residual:.3g}",
     }
-    write_weights(out, reconstruct(plan), metadata)
+    if adapter:
+        from trainkit.adapter_file import write_adapter
+
+        write_adapter(out, reconstruct(plan), *adapter, metadata=metadata)
+    else:
+        write_weights(out, reconstruct(plan), metadata)
     print(f"{out}: sigma_rel {options.sigma_rel:g} after {at} samples, from {len(plan.snapshots)} snapshots")
     print(f"residual of the fit: {plan.residual:.2%}")
     if plan.residual > TOLERANCE:
@@ -113,6 +122,17 @@ def _is_float16(path: Path) -> bool:
     with safe_open(path, "pt") as file:
         names = file.keys()
         return any(file.get_slice(name).get_dtype() == "F16" for name in names)
+
+
+def _adapter_of(run: Path) -> tuple[AdapterConfig, Prediction] | None:
+    """What a run with adapters writes its files by: then an average is an adapter too, in the form that front
+    ends read. None for other runs, and for snapshots that lie alone."""
+    from trainkit.config import RunConfig
+
+    if not (run / "run.json").is_file():
+        return None
+    config = RunConfig.model_validate_json((run / "run.json").read_text(encoding="utf-8"))
+    return None if config.adapter is None else (config.adapter, config.objective.prediction)
 
 
 def _is_track(path: Path) -> bool:

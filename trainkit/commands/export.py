@@ -96,6 +96,9 @@ def _run(options: argparse.Namespace) -> int:
     markers = _markers(source) if options.marker_keys else ()
     weights = find_weights(source.folder, overlay)
     metadata = make_metadata(source, about, out.stem, options.dtype)
+    other = None if overlay is None else _what(overlay)
+    if other is not None:
+        metadata["trainkit.weights"] = other
     written = [out]
     if source.objective.prediction == "v_prediction":
         # Before the weights: without it they would be taken for those of a model that predicts noise.
@@ -108,11 +111,32 @@ def _run(options: argparse.Namespace) -> int:
             config.unlink(missing_ok=True)
         raise
     if not options.no_card:
-        written += write_card(card, source, about, model=out.name, dtype=options.dtype, markers=bool(markers))
+        written += write_card(
+            card,
+            source,
+            about,
+            model=out.name,
+            dtype=options.dtype,
+            markers=bool(markers),
+            weights=other,
+        )
     for path in written:
-        print(f"{path} ({path.stat().st_size / 1e6:,.1f} MB)")
+        print(f"{path} ({path.stat().st_size / 1000:,.0f} kB)")
     print(f"{len(weights)} weights, SHA-256 of them {digest}")
     return 0
+
+
+def _what(weights: Path) -> str:
+    """What a weights file holds, as its own metadata say."""
+    from safetensors import safe_open
+
+    with safe_open(weights, "pt") as file:
+        told = file.metadata() or {}
+    if "sigma_rel" in told:
+        return f"a power-function average (EMA) of relative width {told['sigma_rel']}"
+    if "decay" in told:
+        return f"an exponential average (EMA) with decay {told['decay']}"
+    return f"those of {weights.name}"
 
 
 def _average(run: Path, length: float) -> Path:

@@ -26,5 +26,7 @@ def _run(options: argparse.Namespace) -> int:
     result = train(run)
     if os.environ.get("RANK", "0") == "0":  # Several processes: one speaks.
         print(f"the model is in {result.model} ({result.samples_seen} samples seen)")
+        if run.adapter is not None:
+            print(f"the adapter for front ends is {run.out / 'adapter.safetensors'}")
         print(f"next: trainkit export {run.out} -o {run.out / 'model.safetensors'}")
     return 0

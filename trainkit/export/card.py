@@ -31,23 +31,40 @@ class Plain(str):
 
 
 def write_card(
-    path: Path, source: Source, about: About, *, model: str, dtype: str, markers: bool
+    path: Path,
+    source: Source,
+    about: About,
+    *,
+    model: str,
+    dtype: str,
+    markers: bool,
+    weights: str | None = None,
 ) -> list[Path]:
     """Write the card of the single file ``model`` and beside it the newest preview sheet; returns the files.
 
+    ``weights`` says what other weights than the run's last ones the file holds, such as an average.
+
     Raises ModelError when they cannot be written.
     """
-    sheet = path.with_name(f"{Path(model).stem}.samples.png") if source.sheet else None
+    # The previews are those of the trained weights: they would not be this file's.
+    sheet = path.with_name(f"{Path(model).stem}.samples.png") if source.sheet and weights is None else None
     if source.sheet and sheet:
         _copy_picture(source.sheet, sheet)
     shown = sheet.name if sheet else None
-    text = render_card(source, about, model=model, dtype=dtype, markers=markers, sheet=shown)
+    text = render_card(source, about, model=model, dtype=dtype, markers=markers, sheet=shown, weights=weights)
     write_text(path, text)
     return [path, *([sheet] if sheet else [])]
 
 
 def render_card(
-    source: Source, about: About, *, model: str, dtype: str, markers: bool, sheet: str | None
+    source: Source,
+    about: About,
+    *,
+    model: str,
+    dtype: str,
+    markers: bool,
+    sheet: str | None,
+    weights: str | None = None,
 ) -> str:
     """The card's text: Markdown with a YAML head as the hub reads it. Everything that comes from the run or
     the data is escaped."""
@@ -71,6 +88,7 @@ def render_card(
         dtype=dtype,
         markers=markers,
         sheet=sheet,
+        weights=weights,
         prompts=_list(last.get("preview", {}).get("prompts")),
         v=source.objective.prediction == "v_prediction",
         zero_snr=source.schedule.zero_terminal_snr,
