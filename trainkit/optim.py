@@ -28,7 +28,7 @@ _KNOWN = {
 }
 """Optimizers by the names of this field, and where they come from."""
 
-_SETTINGS = ("name", "lr", "weight_decay", "betas", "eps")
+_SETTINGS = ("name", "given", "lr", "weight_decay", "betas", "eps")
 """Entries of a parameter group that are the run's settings and not the optimizer's memory."""
 
 Parts = Mapping[PartName, Mapping[str, nn.Parameter]]
@@ -48,9 +48,9 @@ class OptimConfig(BaseModel):
     "torch.optim.SGD"."""
     arguments: dict[str, Any] = {}
     """Further keyword arguments of the optimizer, such as { momentum = 0.9 }."""
-    lr: float = Field(default=4e-6, ge=0)
+    lr: float = Field(default=4e-6, ge=0, le=1e30)
     """Base learning rate of the UNet."""
-    lr_text_encoder: float = Field(default=1e-6, ge=0)
+    lr_text_encoder: float = Field(default=1e-6, ge=0, le=1e30)
     """Base learning rate of the text encoder."""
     schedule: Shape = "linear"
     """"linear" falls to 0 at the end of its span, "cosine" likewise in half a cosine, "constant" stays."""
@@ -204,6 +204,7 @@ def apply_settings(optimizer: torch.optim.Optimizer, config: OptimConfig, parts:
     for group, name in zip(optimizer.param_groups, parts, strict=True):
         part = config.part(name)
         group["name"] = name
+        group["given"] = list(config.arguments)
         group["weight_decay"] = config.weight_decay if part.weight_decay is None else part.weight_decay
         for key in ("betas", "eps"):
             if key in group:
@@ -218,7 +219,10 @@ def _own(optimizer: torch.optim.Optimizer, config: OptimConfig, key: str) -> Any
 
 def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
     """The run's settings in each group, for putting them back after an older state was loaded."""
-    return [{k: group[k] for k in _SETTINGS if k in group} for group in optimizer.param_groups]
+    return [
+        {key: group[key] for key in (*_SETTINGS, *group["given"]) if key in group}
+        for group in optimizer.param_groups
+    ]
 
 
 def set_learning_rates(
