@@ -13,7 +13,7 @@ from trainkit.errors import TrainkitError
 from trainkit.model_folder import check_model_folder
 from trainkit.models import load_tokenizer
 from trainkit.optim import PARTS, PartName, find_optimizer, learning_rate
-from trainkit.phases import Phase, make_phases
+from trainkit.phases import Phase, make_phases, require_trained
 from trainkit.picture import Picture
 from trainkit.pictures import DataSet, read_data
 from trainkit.sample import check_prompts
@@ -44,6 +44,9 @@ def check_run(
     report["data"] = _about_data(data, seen) | {"held_out": len(apart.pictures)}
     try:
         phases = make_phases(run, data.sizes, devices)
+        require_trained(
+            phases, {name: {} for name in PARTS if name == "unet" or run.model.train_text_encoder}
+        )
     except TrainkitError as error:
         return report, [*problems, str(error)], ()
     report["run"] = _about_run(run, data, phases, devices)

@@ -35,13 +35,13 @@ class PhaseConfig(BaseModel):
 
     name: str = ""
     """What reports call it; its number where it is empty."""
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=2**30)
     """Its length in passes over the data; give this or ``samples``."""
-    samples: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1, le=2**50)
     """Its length in samples seen, rounded up to whole optimizer steps."""
-    batch: int | None = Field(default=None, ge=1)
+    batch: int | None = Field(default=None, ge=1, le=2**20)
     """In place of the run's."""
-    accumulate: int | None = Field(default=None, ge=1)
+    accumulate: int | None = Field(default=None, ge=1, le=2**20)
     """In place of the run's."""
     captions: dict[str, Any] = {}
     """Caption settings by address, besides the run's; see RunConfig.captions."""
@@ -78,13 +78,13 @@ class RunConfig(BaseModel):
     """Folder of everything the run writes; the same command with the same folder goes on where it stopped."""
     seed: int = 0
     """Seed of captions, noise, timesteps and the order of pictures."""
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=2**30)
     """Length of the run in passes over the data; give this, ``samples`` or ``phases``."""
-    samples: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1, le=2**50)
     """Length of the run in samples seen, rounded up to whole optimizer steps."""
-    batch: int = Field(default=8, ge=1)
+    batch: int = Field(default=8, ge=1, le=2**20)
     """Samples per device and micro-batch."""
-    accumulate: int = Field(default=16, ge=1)
+    accumulate: int = Field(default=16, ge=1, le=2**20)
     """Micro-batches per optimizer step. An optimizer step sees batch x accumulate x devices samples."""
     phases: tuple[PhaseConfig, ...] = ()
     """Stretches of the run that differ in resolution, batch, optimizer, captions; their lengths make up the

@@ -135,13 +135,14 @@ class Manifest:
     def _texts(self, names: tuple[str, ...]) -> Any:
         import pyarrow as pa
 
-        parts = []
+        parts, found = [], False
         for part in self._parts:
             name = next((n for n in names if n in part.batch.schema.names), None)
-            if name is None:
-                return None
-            parts.append(part.batch.column(name).cast(pa.string()))
-        return pa.chunked_array(parts, pa.string())
+            found = found or name is not None
+            # A shard without the column holds nothing there; the others' rows still do.
+            texts = pa.nulls(part.batch.num_rows) if name is None else part.batch.column(name)
+            parts.append(texts.cast(pa.string()))
+        return pa.chunked_array(parts, pa.string()) if found else None
 
     @cached_property
     def _parts(self) -> list[_Part]:

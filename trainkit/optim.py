@@ -28,9 +28,6 @@ _KNOWN = {
 }
 """Optimizers by the names of this field, and where they come from."""
 
-_SETTINGS = ("name", "given", "lr", "weight_decay", "betas", "eps")
-"""Entries of a parameter group that are the run's settings and not the optimizer's memory."""
-
 Parts = Mapping[PartName, Mapping[str, nn.Parameter]]
 """The weights that may be trained, by part and by name inside the part."""
 
@@ -89,6 +86,13 @@ class OptimConfig(BaseModel):
         if self.fused and self.optimizer != "adamw":
             raise ValueError(f'fused is for optimizer = "adamw" only, not for {self.optimizer!r}')
         return self
+
+    @field_validator("arguments")
+    @classmethod
+    def _not_said_elsewhere(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if wrong := sorted({"lr", "weight_decay", "params"} & arguments.keys()):
+            raise ValueError(f"{wrong[0]} is no argument here: set optim.lr, optim.weight_decay or layers")
+        return arguments
 
     def part(self, name: PartName) -> PartConfig:
         """What is different for one part."""
@@ -190,7 +194,7 @@ def make_optimizer(config: OptimConfig, denoiser: nn.Module, parts: Parts) -> to
         _keep_embeddings_in_32_bits(denoiser)
     try:
         optimizer: torch.optim.Optimizer = kind(groups, **_arguments(config))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError, AssertionError) as error:
         raise TrainkitError(
             f"optim.optimizer = {config.optimizer!r} does not take these settings: {error}; "
             "look at optim.arguments, betas, eps and weight_decay"
@@ -204,23 +208,29 @@ def apply_settings(optimizer: torch.optim.Optimizer, config: OptimConfig, parts:
     for group, name in zip(optimizer.param_groups, parts, strict=True):
         part = config.part(name)
         group["name"] = name
-        group["given"] = list(config.arguments)
         group["weight_decay"] = config.weight_decay if part.weight_decay is None else part.weight_decay
         for key in ("betas", "eps"):
-            if key in group:
-                group[key] = _own(optimizer, config, key)
+            group |= _own(optimizer, config, key) if key in group else {}
 
 
-def _own(optimizer: torch.optim.Optimizer, config: OptimConfig, key: str) -> Any:
-    """A setting as the configuration gives it; else the optimizer's own, whatever an earlier phase had."""
+def _own(optimizer: torch.optim.Optimizer, config: OptimConfig, key: str) -> dict[str, Any]:
+    """A setting as the configuration gives it; else the optimizer's own, whatever an earlier phase had.
+
+    Nothing where the optimizer keeps such an entry and has no such setting.
+    """
     given = config.arguments.get(key, getattr(config, key))
-    return inspect.signature(type(optimizer)).parameters[key].default if given is None else given
+    own = inspect.signature(type(optimizer)).parameters.get(key)
+    if given is None:
+        return {} if own is None else {key: own.default}
+    return {key: given}
 
 
 def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
     """The run's settings in each group, for putting them back after an older state was loaded."""
+    # What the constructor takes is a setting; what else an optimizer keeps in a group is its memory.
+    known = inspect.signature(type(optimizer)).parameters.keys() | {"name"}
     return [
-        {key: group[key] for key in (*_SETTINGS, *group["given"]) if key in group}
+        {key: value for key, value in group.items() if key in known and key != "params"}
         for group in optimizer.param_groups
     ]
 

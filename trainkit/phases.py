@@ -11,7 +11,7 @@ from trainkit.batches import BatchPlan
 from trainkit.buckets import Placement, place
 from trainkit.config import RunConfig, phase_runs
 from trainkit.errors import TrainkitError
-from trainkit.optim import OptimConfig
+from trainkit.optim import OptimConfig, Parts, trained_parts
 from trainkit.rates import Clock
 
 
@@ -88,6 +88,22 @@ def make_phases(run: RunConfig, sizes: NDArray[np.int32], devices: int) -> tuple
         first_sample = phase.end
         first_epoch = plan.epoch_of(phase.steps * own.accumulate - 1) + 1
     return tuple(phases)
+
+
+def require_trained(phases: tuple[Phase, ...], parts: Parts) -> None:
+    """Raise TrainkitError when there is a moment of the run at which every part is frozen."""
+    for phase in phases:
+        optim, epoch = phase.run.optim, phase.plan.num_pictures
+        borders = [
+            moment.at(epoch)
+            for name in parts
+            for moment in (optim.part(name).freeze_until, optim.part(name).freeze_after)
+            if moment is not None
+        ]
+        # The first step that begins behind each border.
+        steps = {0, *(-((phase.first_sample - border) // phase.group) for border in borders)}
+        for step in sorted(int(step) for step in steps if 0 <= step < phase.steps):
+            trained_parts(optim, parts, phase.first_sample + step * phase.group, epoch)
 
 
 def phase_at(phases: tuple[Phase, ...], samples_seen: int) -> Phase:

@@ -90,7 +90,7 @@ def _from(base: Path, recipe: Any) -> Any:
 def _override(data: dict[str, Any], override: str) -> None:
     """Set one dotted key."""
     key, equals, text = override.partition("=")
-    if not equals or not key:
+    if not equals or not key or "\n" in override:
         raise ConfigError(
             "command line", [f"{override!r} is not of the form key=value, such as optim.lr=1e-6"]
         )

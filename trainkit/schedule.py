@@ -28,7 +28,7 @@ class ScheduleConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
-    num_timesteps: int = Field(default=1000, ge=2)
+    num_timesteps: int = Field(default=1000, ge=2, le=100_000)
     """T, the number of training timesteps."""
     beta_start: float = Field(default=0.00085, gt=0, lt=1)
     """beta_0 before any rescaling."""

@@ -25,7 +25,7 @@ from trainkit.latents import LatentCache, Moments, encode, vae_fingerprint
 from trainkit.loss import loss_weights
 from trainkit.models import Model, load_model, prepare_networks
 from trainkit.optim import Parts, chosen, trainable_parts
-from trainkit.phases import Phase, make_phases
+from trainkit.phases import Phase, make_phases, require_trained
 from trainkit.picture import Picture, load_image
 from trainkit.pictures import DataSet, Skipped, read_data
 from trainkit.sample import check_prompts
@@ -170,6 +170,7 @@ def set_up(run: RunConfig) -> Setup:
     data, kept_apart = split(everything, run.validation)
     phases = make_phases(run, data.sizes, accelerator.num_processes)
     parts = trainable_parts(model.denoiser)
+    require_trained(phases, parts)
     trained = {f"{name}.{key}" for own in runs for name, w in chosen(own.optim, parts).items() for key in w}
     model.denoiser.to(accelerator.device)
     if accelerator.is_main_process:

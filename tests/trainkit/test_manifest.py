@@ -289,3 +289,20 @@ def test_a_recipe_decides_what_may_be_mirrored(tmp_path: Path) -> None:
     config = DataConfig(path=path)
     assert [p.may_flip for p in read_data(config, [never]).pictures] == [False] * 4
     assert [p.may_flip for p in read_data(config, [never, always]).pictures] == [True] * 4
+
+
+def test_ids_of_one_shard_count_where_another_has_none(tmp_path: Path) -> None:
+    # All ids were once ignored then: pictures were held out by names that their records did not have.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows: dict[str, list[object]] = {"image": ["a.png", "b.png"], "width": [8, 8], "height": [8, 8]}
+    rows["tags"] = ["x", "y"]
+    pq.write_table(pa.table(rows | {"id": ["one", "two"]}), tmp_path / "0.parquet")
+    pq.write_table(pa.table(rows | {"image": ["c.png", "d.png"]}), tmp_path / "1.parquet")
+    manifest = Manifest(tmp_path)
+    assert (
+        manifest.ids().to_pylist()
+        == [manifest.record(row).id for row in range(4)]
+        == ["one", "two", "c", "d"]
+    )

@@ -243,3 +243,14 @@ def test_a_part_that_thaws_under_adopt_begins_with_the_step_that_moves_nothing(d
     moved = [(a - b).abs().max().item() for a, b in zip(start, parts["text_encoder"].values(), strict=True)]
     # The first real update is clipped to 1, times 1 - beta1 = 0.1, times the rate.
     assert 0.9e-4 < max(moved) < 1.01e-4
+
+
+def test_optimizers_without_the_usual_settings_are_taken_as_they_are(denoiser: Denoiser) -> None:
+    # bitsandbytes' Lion and SGD keep betas and eps in their groups and have no such arguments.
+    for name in ("bitsandbytes.optim.Lion", "bitsandbytes.optim.SGD"):
+        arguments = {"momentum": 0.9} if name.endswith("SGD") else {}
+        made(OptimConfig(optimizer=name, arguments=arguments), denoiser)
+    with pytest.raises(ValidationError, match=r"lr is no argument here: set optim\.lr"):
+        OptimConfig(optimizer="torch.optim.SGD", arguments={"lr": 5.0})
+    with pytest.raises(TrainkitError, match="does not take these settings"):
+        made(OptimConfig(optimizer="torch.optim.SGD", arguments={"foo": 1}), denoiser)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.trainkit.tiny import run_data
 from trainkit.config import RunConfig, phase_runs
 from trainkit.errors import ConfigError, TrainkitError
-from trainkit.phases import Phase, make_phases, phase_at
+from trainkit.phases import Phase, make_phases, phase_at, require_trained
 from trainkit.run_file import load_run, make_run
 
 SIZES = np.array([(64, 64)] * 13 + [(96, 64)] * 8, dtype=np.int32)
@@ -177,3 +177,16 @@ def test_rates_run_over_the_run_or_over_each_phase(tmp_path: Path) -> None:
 
     assert clocks("run") == [(0, 96), (0, 96)]
     assert clocks("phase") == [(0, 64), (64, 32)]
+
+
+def test_a_moment_at_which_nothing_is_trained_is_found_before_the_run(tmp_path: Path) -> None:
+    def found(**parts: Any) -> None:
+        optim = {"optimizer": "adamw"} | parts
+        run = phased(tmp_path, {"samples": 24}, {"samples": 24}, batch=2, accumulate=2, optim=optim)
+        require_trained(make_phases(run, SIZES, 1), {"unet": {}, "text_encoder": {}})
+
+    found(unet={"freeze_after": {"samples": 30}}, text_encoder={"freeze_until": {"samples": 30}})
+    with pytest.raises(TrainkitError, match="after 16 samples every part is frozen"):
+        found(unet={"freeze_after": {"samples": 8}}, text_encoder={"freeze_after": {"samples": 16}})
+    with pytest.raises(TrainkitError, match="after 28 samples every part is frozen"):
+        found(unet={"freeze_after": {"samples": 25}}, text_encoder={"freeze_until": {"samples": 30}})

@@ -285,14 +285,13 @@ def test_a_changed_setting_is_used_and_said_aloud(
 
 def test_changed_arguments_of_an_optimizer_are_used(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
     # They were told and then overwritten by those of the checkpoint.
-    def optim(momentum: float) -> dict[str, Any]:
-        arguments = {"momentum": momentum}
+    def optim(**arguments: float) -> dict[str, Any]:
         return {"optimizer": "torch.optim.SGD", "lr": 0.1, "schedule": "constant", "arguments": arguments}
 
-    train_here(tmp_path / "one", tiny_model, pictures, samples=16, optim=optim(0.9))
+    train_here(tmp_path / "one", tiny_model, pictures, samples=16, optim=optim(momentum=0.9))
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    train_here(tmp_path / "one", tiny_model, pictures, samples=32, optim=optim(0.9))
-    train_here(tmp_path / "two", tiny_model, pictures, samples=32, optim=optim(0.0))
+    train_here(tmp_path / "one", tiny_model, pictures, samples=32, optim=optim(momentum=0.9))
+    train_here(tmp_path / "two", tiny_model, pictures, samples=32, optim=optim())
     assert weights(tmp_path / "one") != weights(tmp_path / "two")
 
 
