@@ -20,7 +20,7 @@ from captionkit.patterns import PatternList
 from captionkit.pipeline import CaptionPipeline
 from captionkit.policy import Claim, Policy, Probability, Rule
 from captionkit.readers import read_folder, read_jsonl, read_records, record_of
-from captionkit.record import Caption, Prose, Record, Rendered, Source, Step, Tag, parse_tags
+from captionkit.record import Caption, Drawn, Prose, Record, Rendered, Source, Step, Tag, parse_tags
 from captionkit.render import Renderer, estimate_tokens
 from captionkit.tokens import COMMA_BACKTRACK, WordMemory, chunked_length, split_chunks
 
@@ -32,6 +32,7 @@ __all__ = [
     "Claim",
     "Curve",
     "DataError",
+    "Drawn",
     "Draws",
     "FlipRule",
     "ImplicationGraph",

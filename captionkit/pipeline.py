@@ -12,7 +12,7 @@ from captionkit.curves import Curve
 from captionkit.draws import Draws
 from captionkit.flip import FlipRule
 from captionkit.policy import Config
-from captionkit.record import Caption, Record, Rendered, Step
+from captionkit.record import Caption, Drawn, Record, Rendered, Step
 from captionkit.render import Counter, Renderer, estimate_tokens
 from captionkit.steps import Steps, difference, run
 
@@ -45,12 +45,27 @@ class CaptionPipeline(Config):
         `epoch` and `draw` (which repeat within the epoch) are any whole numbers. `samples`, how many samples
         the run has seen, is asked for by curves and schedules over samples, and by nothing else.
         """
+        may_flip, flip, whole = self._drawn(record, epoch, draw, samples)
+        caption, text = self.write(whole)
+        return Rendered(text, may_flip, flip, caption.source.value)
+
+    def draw_caption(
+        self, record: Record, *, epoch: int = 0, draw: int = 0, samples: int | None = None
+    ) -> Drawn:
+        """The same as `render`, with the caption that the text was written from: its tags, its sentences."""
+        may_flip, flip, whole = self._drawn(record, epoch, draw, samples)
+        caption, text = self.write(whole)
+        return Drawn(Rendered(text, may_flip, flip, caption.source.value), caption, whole)
+
+    def _drawn(
+        self, record: Record, epoch: int, draw: int, samples: int | None
+    ) -> tuple[bool, bool, Caption]:
+        """Whether the picture may be mirrored, whether it is, and the caption after the last step."""
         draws = Draws(self.seed, epoch, draw, record.id, samples)
         may_flip = self.flip.may_flip(record)
         flip = may_flip and self.flip.flip(record, draws.child(_FLIP))
         seen = self.flip.mirrored(record) if flip else record
-        caption, text = self.write(run(self.steps, Caption.of(seen), draws))
-        return Rendered(text, may_flip, flip, caption.source.value)
+        return may_flip, flip, run(self.steps, Caption.of(seen), draws)
 
     def render_many(
         self, record: Record, k: int, *, epoch: int = 0, samples: int | None = None

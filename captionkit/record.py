@@ -205,6 +205,17 @@ class Rendered:
     """Every step with its reason; filled by `explain`, empty from `render`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One draw with the caption behind its text."""
+
+    rendered: Rendered
+    caption: Caption
+    """What the text says: the tags and sentences that fit into the token budget."""
+    whole: Caption
+    """The caption before the budget; the same object where nothing had to leave."""
+
+
 def unique_tags(tags: tuple[Tag, ...]) -> tuple[Tag, ...]:
     """The tags without those whose name came before; the first of each name stays."""
     if len({tag.name for tag in tags}) == len(tags):

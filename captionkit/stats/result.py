@@ -1,0 +1,177 @@
+"""The figures of `captionkit stats`, as values: what lint, report, diff and JSON are made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+Z95 = 1.959963984540054
+"""The normal distribution's two-sided 95 % point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many of how many. A share over drawn captions has an interval; one that was counted has none."""
+
+    hits: int
+    of: int
+    exact: bool = False
+    """Counted over everything there is, not over a sample."""
+
+    @property
+    def value(self) -> float:
+        """Between 0 and 1; 0 of nothing."""
+        return self.hits / self.of if self.of else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the true share lies in 95 cases of 100 (Wilson 1927, without continuity correction).
+
+        Draws of one record are not independent, so that over few records it is somewhat too narrow.
+        """
+        if self.exact:
+            return self.value, self.value
+        if not self.of:
+            return 0.0, 1.0
+        p, n, z2 = self.value, self.of, Z95 * Z95
+        middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """How often a tag stands without any of the tags that it implies."""
+
+    implies: tuple[str, ...]
+    before: Share
+    """Of the records that have the tag."""
+    after: Share
+    """Of the trained captions that say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """The tag that comes most often with a tag, and how often it does."""
+
+    name: str
+    before: Share
+    """Of the records that have the tag."""
+    after: Share
+    """Of the trained captions that say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagStats:
+    """One tag, by its folded name (no case, `_` as a space)."""
+
+    name: str
+    category: str | None
+    """The commonest of its categories."""
+    count: int
+    """In how many records it is."""
+    data: Share
+    """Of all records."""
+    trained: Share
+    """Of all trained captions that say it, whatever their records."""
+    kept: Share
+    """Of the trained captions whose record has it, those that say it."""
+    important: bool
+    alone: Alone | None
+    """None for a tag that implies nothing."""
+    neighbour: Neighbour | None
+    """None for a tag that no other comes with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long trained captions are."""
+
+    percentiles: tuple[tuple[int, int], ...]
+    """(percent, tokens): 0, 5, 25, 50, 75, 95 and 100."""
+    mean: float
+    chunks: tuple[tuple[int, Share], ...]
+    """(number of chunks of 75 tokens, share of the captions), ascending; an empty caption takes one."""
+    histogram: tuple[tuple[int, int], ...]
+    """(first number of tokens of a bin, captions in it), ascending, every bin of one width."""
+    counter: str
+    """What counted the tokens: "estimate", or the name of the caller's counter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the token budget cut away."""
+
+    max_tokens: int | None
+    cut: Share
+    """Of the trained captions, those that lost something to it."""
+    tags_lost: int
+    sentences_lost: int
+    """In all drawn captions together."""
+    most_lost: tuple[tuple[str, int], ...]
+    """The tags that were cut most often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """What may be mirrored."""
+
+    may: Share
+    """Of all records, exact."""
+    forbidden_by: tuple[tuple[str, Share], ...]
+    """(pattern, or what else forbids it; share of all records), most frequent first; counted by the first
+    pattern that forbids."""
+    mirrored: Share
+    """Of the trained captions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """Something in the recipe that nothing in the data answers to: often a typo."""
+
+    where: str
+    """The field: `flip.no_flip`, `important#0.tags`, `rename_tags#0.aliases`."""
+    what: str
+    near: tuple[str, ...]
+    """Tags of the data that are nearly spelled so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Typo:
+    """A rare tag that looks like a frequent one."""
+
+    name: str
+    count: int
+    meant: str
+    meant_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Everything that is known about one recipe over one set of data."""
+
+    recipe: str
+    data: str
+    seed: int
+    epoch: int
+    num_records: int
+    num_skipped: int
+    num_without_tags: int
+    num_without_prose: int
+    num_sampled: int
+    """Over how many records captions were drawn."""
+    draws: int
+    """How many of each."""
+    tags: tuple[TagStats, ...]
+    """By their number of records, most frequent first, then by name."""
+    num_tags: int
+    """How many different tags there are, those counted that `tags` leaves out."""
+    sources: tuple[tuple[str, Share], ...]
+    """(`Source` as a string, share of the trained captions), most frequent first."""
+    empty: Share
+    """Trained captions without any text."""
+    lengths: Lengths
+    budget: Budget
+    flips: Flips
+    unmatched: tuple[Unmatched, ...]
+    typos: tuple[Typo, ...]
