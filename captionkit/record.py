@@ -234,7 +234,7 @@ def parse_tags(
     >>> [tag.name for tag in parse_tags("red fox, , running")]
     ['red fox', 'running']
     """
-    known = _tags(category, source)
+    known = known_tags(category, source)
     return tuple([tag for part in split_tags(text, separator) if (tag := known[part])])
 
 
@@ -255,7 +255,8 @@ class _Tags(dict[str, Tag | None]):
 
 
 @lru_cache(maxsize=64)
-def _tags(category: str | None, source: str | None) -> _Tags:
+def known_tags(category: str | None = None, source: str | None = None) -> Mapping[str, Tag | None]:
+    """The tag of each text, made when it is first asked for; None for a blank text."""
     return _Tags(category, source)
 
 
@@ -293,6 +294,8 @@ def _all_of(kind: type[T], values: Iterable[T], where: str) -> tuple[T, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise DataError(f"must be a list of {kind.__name__}, got {values!r}", where=where)
     checked = tuple(values)
+    if {*map(type, checked)} <= {kind}:
+        return checked
     for index, value in enumerate(checked):
         if not isinstance(value, kind):
             raise DataError(

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from captionkit.errors import DataError
 from captionkit.readers.separators import part_at_separators
-from captionkit.record import Prose, Tag, parse_tags
+from captionkit.record import Prose, Tag, known_tags, parse_tags
 
 Fields: TypeAlias = Mapping[str, object]
 
@@ -150,7 +150,11 @@ def _tag_list(value: object, where: str, category: str | None) -> Iterator[Tag]:
     if not isinstance(value, list):
         allowed = _TAGS_FORMS if category is None else 'a list ["a", "b"] or a text "a, b"'
         raise DataError(f"got {shown(value)}, allowed is {allowed}", where=where)
+    known = known_tags(category)
     for index, entry in enumerate(value):
+        if type(entry) is str and (tag := known[entry]) is not None:  # Nearly every one.
+            yield tag
+            continue
         place = f"{where}[{index}]"
         if isinstance(entry, str):
             yield _tag(entry, category, None, None, place)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from captionkit.errors import CaptionkitError, DataError
 from captionkit.readers.sidecars import SIDECAR_SUFFIXES, Sidecars
+from captionkit.readers.source import Block, Report, Source, strict
 from captionkit.readers.text import unreadable
 from captionkit.record import Record
 
@@ -15,12 +18,80 @@ PICTURE_SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", 
 FOREIGN_SUFFIXES = frozenset({".heic", ".heif", ".jfif", ".jp2", ".jxl", ".psd", ".svg", ".tga"})
 """Pictures too, but of kinds that are not read: with sidecars beside them, they are reported."""
 
+PICTURES_PER_BLOCK = 1000
+
+
+@dataclass(frozen=True)
+class FolderBlock(Block):
+    """Some pictures of one listing, with the names of what lies beside them."""
+
+    folder: Path
+    place: Path
+    pictures: tuple[tuple[str, tuple[str, ...]], ...]
+    """(stem, pictures of that stem)."""
+    sidecars: dict[str, dict[str, str]]
+    """The names of sidecars by stem and suffix."""
+    table: Path | None
+    """A JSON Lines file that was met on the way."""
+    sentences: bool
+
+    @property
+    def amount(self) -> int:
+        return sum(len(of_stem) for _, of_stem in self.pictures)
+
+    def records(self, report: Report) -> Iterator[Record]:
+        for stem, of_stem in self.pictures:
+            try:
+                beside = Sidecars(self.place, self.sidecars.get(stem, {}), self.sentences)
+                record = _record(self.folder, self.place, of_stem, beside, self.table)
+            except CaptionkitError as error:
+                report(error)
+            else:
+                yield record
+
+
+@dataclass(frozen=True)
+class FolderSource(Source):
+    """The pictures of a folder with sidecars (`read_folder` says which); holds one listing at a time."""
+
+    folder: Path
+    sentences: bool = True
+
+    @property
+    def unit(self) -> str:
+        return "pictures"
+
+    @property
+    def root(self) -> Path:
+        return self.folder
+
+    def total(self) -> int | None:
+        return None
+
+    def blocks(self, report: Report) -> Iterator[Block]:
+        empty = True
+        table: Path | None = None
+        for place, names in _walk(self.folder, frozenset(), report):
+            pictures, sidecars = _sorted_out(names)
+            for error in _never_read(place, names, pictures, sidecars):
+                report(error)
+            table = table or next((place / name for name in names if name.endswith(".jsonl")), None)
+            empty = empty and not pictures
+            stems = iter(pictures)
+            while some := list(islice(stems, PICTURES_PER_BLOCK)):
+                of_some = tuple((stem, tuple(pictures[stem])) for stem in some)
+                beside = {stem: sidecars[stem] for stem in some if stem in sidecars}
+                yield FolderBlock(self.folder, place, of_some, beside, table, self.sentences)
+        if empty:
+            raise DataError(
+                "no pictures in this folder or below it",
+                where=str(self.folder),
+                hint=f"pictures end in {', '.join(sorted(PICTURE_SUFFIXES))}",
+            )
+
 
 def read_folder(
-    path: str | os.PathLike[str],
-    *,
-    sentences: bool = True,
-    on_error: Callable[[CaptionkitError], None] | None = None,
+    path: str | os.PathLike[str], *, sentences: bool = True, on_error: Report | None = None
 ) -> Iterator[Record]:
     """The records of all pictures under a folder in the order of their paths; holds one listing at a time.
 
@@ -43,44 +114,10 @@ def read_folder(
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "no such folder"
         raise DataError(what, where=str(folder), hint="read_records takes a folder or a .jsonl file")
-    return _records(folder, sentences, on_error)
+    return FolderSource(folder, sentences).records(on_error or strict)
 
 
-def _records(
-    folder: Path, sentences: bool, on_error: Callable[[CaptionkitError], None] | None
-) -> Iterator[Record]:
-    def report(error: CaptionkitError) -> None:
-        if on_error is None:
-            raise error
-        on_error(error)
-
-    num_pictures = 0
-    table: Path | None = None
-    for place, names in _walk(folder, frozenset(), report):
-        pictures, sidecars = _sorted_out(names)
-        for error in _never_read(place, names, pictures, sidecars):
-            report(error)
-        table = table or next((place / name for name in names if name.endswith(".jsonl")), None)
-        for stem, of_stem in pictures.items():
-            num_pictures += len(of_stem)
-            try:
-                beside = Sidecars(place, sidecars.get(stem, {}), sentences)
-                record = _record(folder, place, of_stem, beside, table)
-            except CaptionkitError as error:
-                report(error)
-            else:
-                yield record
-    if num_pictures == 0:
-        raise DataError(
-            "no pictures in this folder or below it",
-            where=str(folder),
-            hint=f"pictures end in {', '.join(sorted(PICTURE_SUFFIXES))}",
-        )
-
-
-def _walk(
-    folder: Path, above: frozenset[str], report: Callable[[CaptionkitError], None]
-) -> Iterator[tuple[Path, list[str]]]:
+def _walk(folder: Path, above: frozenset[str], report: Report) -> Iterator[tuple[Path, list[str]]]:
     """The folder and those below it, each with its files' names; sorted, the same everywhere."""
     real = os.path.realpath(folder)
     if real in above:
@@ -134,7 +171,9 @@ def _never_read(
             )
 
 
-def _record(folder: Path, place: Path, pictures: list[str], beside: Sidecars, table: Path | None) -> Record:
+def _record(
+    folder: Path, place: Path, pictures: Sequence[str], beside: Sidecars, table: Path | None
+) -> Record:
     picture = place / pictures[0]
     if len(pictures) > 1:
         raise DataError(

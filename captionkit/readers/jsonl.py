@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from captionkit.errors import CaptionkitError, DataError
 from captionkit.readers.facts import facts_in
@@ -17,14 +20,81 @@ from captionkit.readers.fields import (
     prose_in,
     tags_in,
 )
-from captionkit.readers.text import decode, unreadable
+from captionkit.readers.source import Block, Report, Source, strict
+from captionkit.readers.text import UTF8_BOM, decode, unreadable
 from captionkit.record import Record
 
+BYTES_PER_BLOCK = 1 << 18
+"""So much text is read at a time: some hundred records."""
 
-def read_jsonl(
-    path: str | os.PathLike[str], *, on_error: Callable[[CaptionkitError], None] | None = None
-) -> Iterator[Record]:
-    """The records of a JSON Lines file, one line in memory at a time.
+
+@dataclass(frozen=True)
+class JsonlBlock(Block):
+    """Some lines of a file."""
+
+    file: Path
+    number: int
+    """Of the first of them, from 1."""
+    offset: int
+    """Of the first of them, in bytes."""
+    lines: tuple[bytes, ...]
+
+    @property
+    def amount(self) -> int:
+        return sum(map(len, self.lines))
+
+    def records(self, report: Report) -> Iterator[Record]:
+        offset = self.offset
+        for number, line in enumerate(self.lines, start=self.number):
+            try:
+                text = decode(line, self.file, line=number, offset=offset)
+                record = _record(text.rstrip(), self.file, number) if text.strip() else None
+            except CaptionkitError as error:
+                report(error)
+            else:
+                if record is not None:
+                    yield record
+            offset += len(line)
+
+
+@dataclass(frozen=True)
+class JsonlSource(Source):
+    """The lines of a JSON Lines file (`read_jsonl` says what they hold); `.gz` is unpacked on the way."""
+
+    file: Path
+
+    @property
+    def unit(self) -> str:
+        return "B"
+
+    @property
+    def root(self) -> Path:
+        return self.file.parent
+
+    def total(self) -> int | None:
+        return None if self.file.suffix == ".gz" else self.file.stat().st_size
+
+    def blocks(self, report: Report) -> Iterator[Block]:
+        empty, number, offset = True, 1, 0
+        try:
+            with open_lines(self.file) as lines:
+                while some := tuple(lines.readlines(BYTES_PER_BLOCK)):
+                    empty = empty and not b"".join(some).removeprefix(UTF8_BOM).strip()
+                    yield JsonlBlock(self.file, number, offset, some)
+                    number, offset = number + len(some), offset + sum(map(len, some))
+        except (OSError, EOFError) as error:  # Of a `.gz` that is cut short.
+            raise unreadable(self.file, error) from error
+        if empty:
+            raise DataError("holds no records", where=str(self.file), hint="write one JSON object per line")
+
+
+def open_lines(file: Path) -> IO[bytes] | gzip.GzipFile:
+    """The bytes of a text file, unpacked when its suffix is `.gz`."""
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+
+
+def read_jsonl(path: str | os.PathLike[str], *, on_error: Report | None = None) -> Iterator[Record]:
+    """The records of a JSON Lines file, a few thousand lines in memory at a time.
 
     A line is an object with
         "file", "image" or "file_name": the picture, as it will stand in `Record.image`;
@@ -44,38 +114,7 @@ def read_jsonl(
     if not file.is_file():
         what = "is a folder, not a JSON Lines file" if file.is_dir() else "no such file"
         raise DataError(what, where=str(file), hint="read_records takes a folder or a .jsonl file")
-    return _records(file, on_error)
-
-
-def _records(file: Path, on_error: Callable[[CaptionkitError], None] | None) -> Iterator[Record]:
-    empty = True
-    for number, line, offset in _lines(file):
-        try:
-            text = decode(line, file, line=number, offset=offset)
-            empty = empty and not text.strip()
-            record = _record(text.rstrip(), file, number) if text.strip() else None
-        except CaptionkitError as error:
-            if on_error is None:
-                raise
-            empty = False
-            on_error(error)
-            continue
-        if record is not None:
-            yield record
-    if empty:
-        raise DataError("holds no records", where=str(file), hint="write one JSON object per line")
-
-
-def _lines(file: Path) -> Iterator[tuple[int, bytes, int]]:
-    """Every line with its number, from 1, and its offset in bytes."""
-    offset = 0
-    try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield number, line, offset
-                offset += len(line)
-    except OSError as error:
-        raise unreadable(file, error) from error
+    return JsonlSource(file).records(on_error or strict)
 
 
 def _record(text: str, file: Path, number: int) -> Record:

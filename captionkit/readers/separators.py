@@ -15,7 +15,7 @@ def part_at_separators(tags: tuple[Tag, ...]) -> tuple[Tag, ...]:
 
     A name can stand once in a caption, so the second separator is named `||| |||`.
     """
-    if not any(SEPARATOR in tag.name for tag in tags):
+    if SEPARATOR not in "\n".join([tag.name for tag in tags]):
         return tags
     parted: list[Tag] = []
     count = 0

@@ -47,11 +47,11 @@ def decode(data: bytes, path: Path, *, line: int = 1, offset: int = 0) -> str:
     return text
 
 
-def unreadable(path: Path, error: OSError) -> DataError:
+def unreadable(path: Path, error: OSError | EOFError) -> DataError:
     """The error for a file or folder that the operating system does not let us read."""
-    return DataError(
-        f"cannot be read: {error.strerror or error}", where=str(path), hint="check its permissions"
-    )
+    strerror = error.strerror if isinstance(error, OSError) else None
+    hint = "check its permissions" if strerror else "it may be damaged, or cut short"
+    return DataError(f"cannot be read: {strerror or error}", where=str(path), hint=hint)
 
 
 def _wrong_encoding(path: Path, line: int, what: str, guess: str) -> DataError:

@@ -1,0 +1,86 @@
+"""One function over the blocks of a source, in this process or in several, with the same results in order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, islice
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from captionkit.errors import CaptionkitError, DataError
+from captionkit.readers.source import Block, Report, Source
+
+R = TypeVar("R")
+
+AHEAD = 2
+"""So many blocks wait for each process; more would only fill memory."""
+
+
+def map_blocks(
+    function: Callable[[Block, Report], R], source: Source, *, processes: int = 1, report: Report
+) -> Iterator[tuple[int, R]]:
+    """(amount of the block, `function(block, report)`) for every block of a source, in order.
+
+    With more than one process, `function` and what it returns must be picklable; it is sent to each process
+    once. A source of few blocks is read in this process whatever `processes` says. The results do not depend
+    on `processes`, and neither does the order in which `report` hears of bad records.
+
+    Raises what `report` and `source.blocks` raise, and `DataError` when a process dies, as one does that the
+    system's memory killer chose.
+    """
+    blocks = source.blocks(report)
+    first = list(islice(blocks, AHEAD * processes)) if processes > 1 else []
+    if len(first) < AHEAD * processes or processes <= 1:
+        for block in chain(first, blocks):
+            yield block.amount, function(block, report)
+        return
+    # Not forked: other threads of this process, such as pyarrow's, may hold locks at that moment.
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start, (function,)) as pool:
+        waiting: deque[tuple[int, Future[tuple[Any, list[CaptionkitError]]]]] = deque()
+        try:
+            for block in chain(first, blocks):
+                waiting.append((block.amount, pool.submit(_work, block)))
+                if len(waiting) > AHEAD * processes:
+                    yield _taken(*waiting.popleft(), report)
+            while waiting:
+                yield _taken(*waiting.popleft(), report)
+        except BrokenProcessPool as error:
+            raise DataError(
+                "one of the processes that read it died",
+                where=str(source.root),
+                hint="often the system's memory killer: take fewer with --processes",
+            ) from error
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _taken(amount: int, future: Future[tuple[R, list[CaptionkitError]]], report: Report) -> tuple[int, R]:
+    result, errors = future.result()
+    for error in errors:
+        report(error)
+    return amount, result
+
+
+_function: Callable[[Block, Report], Any] | None = None
+"""Of a worker process: what it does with every block."""
+
+
+def _start(function: Callable[[Block, Report], Any]) -> None:
+    global _function
+    _function = function
+
+
+def _work(block: Block) -> tuple[Any, list[CaptionkitError]]:
+    errors: list[CaptionkitError] = []
+    assert _function is not None
+    return _function(block, errors.append), errors
