@@ -54,8 +54,11 @@ class Target(ABC):
 
     @property
     @abstractmethod
-    def home(self) -> Path:
-        """The folder at which relative paths of pictures begin, when what was written is read again."""
+    def home(self) -> Path | None:
+        """The folder at which relative paths of pictures begin when what was written is read again.
+
+        None when the paths stay as they are, since the pictures go along.
+        """
 
     @abstractmethod
     def encode(self, records: Iterable[Record], losses: Losses) -> bytes:

@@ -513,17 +513,13 @@ def test_a_bad_picture_is_named_and_can_be_skipped(
         ("gone.jsonl", read_jsonl, "gone.jsonl: no such file (read_records takes a folder or a .jsonl file)"),
         ("empty", read_jsonl, "empty: is a folder, not a JSON Lines file (read_records takes "),
         ("table.csv", read_folder, "table.csv: is a file, not a folder (read_records takes "),
-        (
-            "table.csv",
-            read_records,
-            "table.csv: is neither a folder of pictures nor a JSON Lines file: its suffix is",
-        ),
+        ("notes.md", read_records, "notes.md: is no file of records that we know: its suffix is '.md'"),
     ],
 )
 def test_what_is_no_data_is_an_error_before_the_first_record(
     tmp_path: Path, path: str, read: Callable[..., Iterator[Record]], message: str
 ) -> None:
-    lay(tmp_path, {"table.csv": "a,b", "empty/note.md": "x"})
+    lay(tmp_path, {"table.csv": "a,b", "empty/note.md": "x", "notes.md": "x"})
     with pytest.raises(CaptionkitError) as raised:
         read(
             tmp_path / path, on_error=lambda error: None
