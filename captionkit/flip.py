@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 from captionkit.curves import Curve, Rate, value_at
@@ -9,7 +10,10 @@ from captionkit.draws import Draws
 from captionkit.mirror import mirror_record, mirror_tags, only_sides, word_without_twin, writing_in
 from captionkit.patterns import PatternList, compile_patterns
 from captionkit.policy import Config
-from captionkit.record import Record
+from captionkit.record import Record, fold
+
+NOT_TRUE = ("a quotation", "a word without a twin", "sides in every caption")
+"""What forbids mirroring besides patterns, where left and right are exchanged."""
 
 
 class FlipRule(Config):
@@ -46,14 +50,28 @@ class FlipRule(Config):
 
     def veto(self, record: Record) -> str | None:
         """Why this picture may not be mirrored; None when it may."""
+        forbidden = self.forbidden_by(record)
+        return None if forbidden is None else forbidden[1]
+
+    def forbidden_by(self, record: Record) -> tuple[str, str] | None:
+        """What forbids it: the pattern, or one of `NOT_TRUE`; and why, in words. None when it may be
+        mirrored.
+
+        Of several tags that forbid it the first one counts, and of several patterns the first that it
+        matches.
+
+        >>> from captionkit import parse_tags
+        >>> FlipRule(no_flip=("text on*",)).forbidden_by(Record("1", parse_tags("fox, text_on_shirt")))
+        ('text on*', "tag 'text_on_shirt' forbids it")
+        """
         if self.no_flip and (hits := compile_patterns(self.no_flip).matching(record.tags)):
             first = next(tag.name for tag in record.tags if tag.name in hits)
-            return f"tag {first!r} forbids it"
+            return first_match(self.no_flip, fold(first)), f"tag {first!r} forbids it"
         if self.prose_patterns:
             patterns = compile_patterns(self.prose_patterns)
             for prose in record.prose:
                 if found := patterns.in_prose(prose.text):
-                    return f"a caption says {found!r}"
+                    return self._prose_pattern(prose.text), f"a caption says {found!r}"
         return None if self.mirror == "keep" else self._untrue(record)
 
     def may_flip(self, record: Record) -> bool:
@@ -76,12 +94,22 @@ class FlipRule(Config):
     def _ever(self) -> bool:
         return max(height for _, height in self.p.points) > 0.0 if isinstance(self.p, Curve) else self.p > 0.0
 
-    def _untrue(self, record: Record) -> str | None:
+    def _prose_pattern(self, text: str) -> str:
+        """The first pattern that finds something in a text in which one does."""
+        return next(one for one in self.prose_patterns if compile_patterns((one,)).in_prose(text))
+
+    def _untrue(self, record: Record) -> tuple[str, str] | None:
         """What no other wording could make true of the mirrored picture."""
         if (quote := writing_in(record)) is not None:
-            return f"a caption quotes {quote}, which would be mirrored too"
+            return NOT_TRUE[0], f"a caption quotes {quote}, which would be mirrored too"
         if (word := word_without_twin(record, prose=self.mirror == "swap")) is not None:
-            return f"{word!r} cannot be turned around"
+            return NOT_TRUE[1], f"{word!r} cannot be turned around"
         if self.mirror == "tags" and only_sides(record):
-            return "there are no tags, and every caption speaks of sides"
+            return NOT_TRUE[2], "there are no tags, and every caption speaks of sides"
         return None
+
+
+@lru_cache(maxsize=1 << 16)  # Tags recur over all records.
+def first_match(patterns: tuple[str, ...], folded: str) -> str:
+    """The first of the patterns that a folded tag name matches; one of them must."""
+    return next(one for one in patterns if compile_patterns((one,)).match(folded))

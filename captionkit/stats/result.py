@@ -17,6 +17,9 @@ class Share:
     of: int
     exact: bool = False
     """Counted over everything there is, not over a sample."""
+    spread: float = 1.0
+    """By how much the variance is above that of independent draws: the draws of one record are alike
+    (`captionkit.stats.spread`). Never below 1."""
 
     @property
     def value(self) -> float:
@@ -25,15 +28,13 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the true share lies in 95 cases of 100 (Wilson 1927, without continuity correction).
-
-        Draws of one record are not independent, so that over few records it is somewhat too narrow.
-        """
+        """Where the true share lies in 95 cases of 100 (Wilson 1927, without continuity correction), for as
+        many independent draws as tell as much as these (Kish 1965: their number, divided by `spread`)."""
         if self.exact:
             return self.value, self.value
         if not self.of:
             return 0.0, 1.0
-        p, n, z2 = self.value, self.of, Z95 * Z95
+        p, n, z2 = self.value, self.of / self.spread, Z95 * Z95
         middle = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
         return max(0.0, middle - half), min(1.0, middle + half)
@@ -52,7 +53,8 @@ class Alone:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """The tag that comes most often with a tag, and how often it does."""
+    """The tag that comes most often with a tag, and how often it does. What the tag implies does not count:
+    `Alone` tells of that. Of two that come equally often, the more frequent one."""
 
     name: str
     before: Share
@@ -147,6 +149,18 @@ class Typo:
 
 
 @dataclass(frozen=True, slots=True)
+class Oddity:
+    """Something about the data that often is a mistake."""
+
+    kind: str
+    """What, one of those in `captionkit.stats.oddities`."""
+    share: Share
+    """Of the records, of the captions, or of all tags on all records."""
+    examples: tuple[str, ...]
+    """A few ids of records, tags, or beginnings of captions: which of them, the kind says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Everything that is known about one recipe over one set of data."""
 
@@ -175,3 +189,11 @@ class Stats:
     flips: Flips
     unmatched: tuple[Unmatched, ...]
     typos: tuple[Typo, ...]
+    oddities: tuple[Oddity, ...] = ()
+    """By kind; those that do not occur are left out."""
+    num_tags_on_records: int = 0
+    """The tags of all records together."""
+    categories: tuple[tuple[str | None, int], ...] = ()
+    """(category, tags on records), most frequent first."""
+    prose_sources: tuple[tuple[str, int], ...] = ()
+    """(source of captions, captions), most frequent first."""
