@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,13 @@ class Known(NamedTuple):
     facts: dict[str, Fact]
 
 
+class Written(NamedTuple):
+    """The text of one sidecar, and the place that errors name: its path."""
+
+    place: Path
+    text: str
+
+
 @dataclass(frozen=True)
 class Sidecars:
     """The sidecars of one picture: the names of its files by suffix, in one folder."""
@@ -37,42 +45,68 @@ class Sidecars:
     def read(self) -> Known:
         """All that they say. Raises `DataError` for an empty one, and where two say the same thing."""
         paths = {suffix: self.place / name for suffix, name in self.names.items()}
-        tags, among = self._mixed(paths[".txt"]) if ".txt" in paths else ((), ())
-        prose = _captions(paths[".caption"]) if ".caption" in paths else ()
-        if ".json" not in paths:
-            return Known(tags, prose + among, {})
-        where = str(paths[".json"])
-        fields = parse_object(read_text(paths[".json"]), paths[".json"])
-        more = Known(tags_in(fields, where), prose_in(fields, where), facts_in(fields, where))
-        if not more.tags and not more.prose:
-            alone = not (tags or prose or among)
-            if alone or not more.facts or _content_misspelt(fields):
-                raise neither(fields, where)
-        if tags and more.tags:
-            raise _twice("tags", where, self.names[".txt"])
-        if prose and more.prose:
-            raise _twice("captions", where, self.names[".caption"])
-        return Known(tags or more.tags, prose + more.prose + among, more.facts)
-
-    def _mixed(self, path: Path) -> tuple[tuple[Tag, ...], tuple[Prose, ...]]:
-        text = read_text(path)
-        if self.sentences:
-            tags, prose = parse_caption(text)
-        else:
-            tags, prose = tuple(tag for line in text.splitlines() for tag in parse_tags(line)), ()
-        if not tags and not prose:
-            raise DataError(
-                "holds no tags",
-                where=f"{path}:1",
-                hint="write them in, separated by commas, or delete the file",
-            )
-        return part_at_separators(tags), prose
+        texts = {suffix: Written(path, read_text(path)) for suffix, path in paths.items()}
+        return known_from(texts, object_in(texts), self.sentences)
 
 
-def _captions(path: Path) -> tuple[Prose, ...]:
-    prose = tuple(Prose(line.strip()) for line in read_text(path).splitlines() if line.strip())
+def object_in(texts: Mapping[str, Written]) -> Fields:
+    """The object of the .json among the sidecars; empty where there is none. Raises `DataError`."""
+    written = texts.get(".json")
+    return {} if written is None else parse_object(written.text, written.place)
+
+
+def known_from(texts: Mapping[str, Written], fields: Fields, sentences: bool) -> Known:
+    """All that the sidecars of one picture say; `texts` are what they hold, by suffix, wherever they lie,
+    and `fields` the object of the .json.
+
+    A .txt that repeats the "caption" of the .json word for word, as img2dataset writes both, is passed over.
+    Raises `DataError` for an empty one, and where two say the same thing.
+    """
+    mixed = texts.get(".txt")
+    if mixed is not None and _repeats(mixed.text, fields):
+        mixed = None
+    tags, among = _mixed(mixed, sentences) if mixed is not None else ((), ())
+    prose = _captions(texts[".caption"]) if ".caption" in texts else ()
+    if ".json" not in texts:
+        return Known(tags, prose + among, {})
+    where = str(texts[".json"].place)
+    more = Known(tags_in(fields, where), prose_in(fields, where), facts_in(fields, where))
+    if not more.tags and not more.prose:
+        alone = not (tags or prose or among)
+        if alone or not more.facts or _content_misspelt(fields):
+            raise neither(fields, where)
+    if tags and more.tags:
+        raise _twice("tags", where, texts[".txt"].place.name)
+    if prose and more.prose:
+        raise _twice("captions", where, texts[".caption"].place.name)
+    return Known(tags or more.tags, prose + more.prose + among, more.facts)
+
+
+def _repeats(text: str, fields: Fields) -> bool:
+    caption = fields.get("caption")
+    return isinstance(caption, str) and bool(caption.strip()) and text.strip() == caption.strip()
+
+
+def _mixed(written: Written, sentences: bool) -> tuple[tuple[Tag, ...], tuple[Prose, ...]]:
+    if sentences:
+        tags, prose = parse_caption(written.text)
+    else:
+        tags, prose = tuple(tag for line in written.text.splitlines() for tag in parse_tags(line)), ()
+    if not tags and not prose:
+        raise DataError(
+            "holds no tags",
+            where=f"{written.place}:1",
+            hint="write them in, separated by commas, or delete the file",
+        )
+    return part_at_separators(tags), prose
+
+
+def _captions(written: Written) -> tuple[Prose, ...]:
+    prose = tuple(Prose(line.strip()) for line in written.text.splitlines() if line.strip())
     if not prose:
-        raise DataError("holds no caption", where=f"{path}:1", hint="write one per line, or delete the file")
+        raise DataError(
+            "holds no caption", where=f"{written.place}:1", hint="write one per line, or delete the file"
+        )
     return prose
 
 
