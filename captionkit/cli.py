@@ -25,9 +25,18 @@ from captionkit.commands.correlations import add_commands as add_correlations
 from captionkit.commands.implications import add_commands as add_implications
 from captionkit.commands.percentiles import add_command as add_percentiles
 from captionkit.errors import CaptionkitError, DataError
+from captionkit.marked import marked
+from captionkit.marked_text import mirror_text
 from captionkit.readers import read_records
 from captionkit.record import Record
-from captionkit.report import Skipped, explain_json, explain_text, preview_json, preview_text
+from captionkit.report import (
+    Skipped,
+    explain_json,
+    explain_text,
+    preview_json,
+    preview_marked,
+    preview_text,
+)
 from captionkit.schema import recipe_schema
 from captionkit.screen import Screen, printable
 
@@ -47,6 +56,7 @@ _PREVIEW_EXAMPLES = """\
 examples:
   captionkit preview hyperfusion pictures/
   captionkit preview recipe.toml data.jsonl -n 20 --draws 2 --epoch 3
+  captionkit preview hyperfusion pictures/ --marks | less  what left [-struck out-], *important* tags marked
   captionkit preview recipe.toml data.jsonl --json | jq -r '.records[].draws[].text'
 """
 _EXPLAIN_EXAMPLES = """\
@@ -54,7 +64,8 @@ examples:
   captionkit explain hyperfusion pictures/ --id cats/two
   captionkit explain recipe.toml pictures/ --id cats/two.png --epoch 3 --draw 1 --json
 
-What a step takes away is struck out, what it adds is green; without colour: [-away-] {+added+}.
+What a step takes away is struck out, what it adds is green, important tags are yellow; without colour:
+[-away-] {+added+} *important*.
 Set NO_COLOR to have no colour on a terminal.
 """
 _SCHEMA_EXAMPLES = """\
@@ -107,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     at_place(preview)
     number(preview, "-n", whole_number, 5, "N", "how many records")
     number(preview, "--draws", whole_number, 4, "K", "draws of each record")
+    preview.add_argument(
+        "--marks",
+        action=argparse.BooleanOptionalAction,
+        help="what left struck out with the step that took it, important tags marked (on a terminal: yes)",
+    )
 
     does = "one caption step by step: before, after, and the reason"
     explain = command(commands, "explain", _explain, does, _EXPLAIN_EXAMPLES)
@@ -133,20 +149,23 @@ def _preview(arguments: argparse.Namespace) -> None:
     num_records = 0
     for record in islice(records, arguments.n):
         num_records += 1
-        draws = pipeline.render_many(
-            record, arguments.draws, epoch=arguments.epoch, samples=arguments.samples
-        )
+        place = {"epoch": arguments.epoch, "samples": arguments.samples}
         if arguments.json:
-            values.append(preview_json(record, draws))
+            values.append(preview_json(record, pipeline.render_many(record, arguments.draws, **place)))
+        elif screen.colour if arguments.marks is None else arguments.marks:
+            marks = [marked(pipeline, record, draw=draw, **place) for draw in range(arguments.draws)]
+            mirror = mirror_text(pipeline.flip, record)
+            print(preview_marked(record, marks, mirror, pipeline.text.spell, screen), end="\n\n")
         else:
-            print(preview_text(record, draws, screen), end="\n\n")
+            texts = pipeline.render_many(record, arguments.draws, **place)
+            print(preview_text(record, texts, screen), end="\n\n")
     tell_skipped(skipped)
     if num_records == 0:
         hint = "what is wrong with each stands above"
         raise DataError("no record could be read", where=arguments.data, hint=hint)
     if arguments.json:
-        place = {"seed": pipeline.seed, "epoch": arguments.epoch}
-        print_json(place | {"records": values, "skipped": skipped.json()})
+        head = {"seed": pipeline.seed, "epoch": arguments.epoch}
+        print_json(head | {"records": values, "skipped": skipped.json()})
 
 
 def _explain(arguments: argparse.Namespace) -> None:

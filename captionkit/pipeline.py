@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr
 from captionkit.adjust import adjusted, rates_in, read_setting, with_field
 from captionkit.curves import Curve
 from captionkit.draws import Draws
-from captionkit.flip import FlipRule
+from captionkit.flip import NOT_TRUE, FlipRule
 from captionkit.policy import Config
 from captionkit.record import Caption, Drawn, Record, Rendered, Step
 from captionkit.render import Counter, Renderer, estimate_tokens
@@ -145,8 +145,9 @@ class CaptionPipeline(Config):
         return dict(rates_in(self.steps)) | {"flip.p": self.flip.p}
 
     def _why_flip(self, record: Record, flip: bool, draws: Draws) -> str:
-        if (veto := self.flip.veto(record)) is not None:
-            return f"may not be mirrored: {veto}"
+        if (forbidden := self.flip.forbidden_by(record)) is not None:
+            pattern, why = forbidden
+            return f"may not be mirrored: {why}" + ("" if pattern in NOT_TRUE else f" (pattern {pattern!r})")
         if not self.flip.may_flip(record):
             return "never mirrored: p is 0"
         return f"{'mirrored' if flip else 'not mirrored'}: {'; '.join(draws.notes or ())}"

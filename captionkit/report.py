@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
 from captionkit.errors import CaptionkitError
+from captionkit.marked import Marked
+from captionkit.marked_text import draw_text
 from captionkit.record import Caption, Prose, Record, Rendered, Step
 from captionkit.screen import Mark, Piece, Screen, columns_of, printable
 
@@ -67,12 +69,29 @@ def preview_text(record: Record, draws: Sequence[Rendered], screen: Screen) -> s
     if any(draw.may_flip for draw in draws):
         head.append(Piece("· may be mirrored", Mark.QUIET))
     lines = [screen.paragraph(head, rest="  ")]
-    labels = [f"{draw.source}, mirrored" if draw.flip else str(draw.source) for draw in draws]
+    labels = list(map(_label, draws))
     width = max(map(len, labels), default=0)
     for number, (draw, label) in enumerate(zip(draws, labels, strict=True)):
         text = Piece(draw.text) if draw.text else Piece("(empty)", Mark.QUIET)
         lines += _labelled(f"{number:>3}", label, width, [text], screen)
     return "\n".join(lines)
+
+
+def preview_marked(
+    record: Record, draws: Sequence[Marked], mirror: str, spell: Callable[[str], str], screen: Screen
+) -> str:
+    """One record and its draws with what became of every tag and word; `mirror` is what the flip rule says,
+    `spell` how a tag is written."""
+    head = [Piece(record.id, Mark.HEAD), Piece(f"{_counts(record)} · {mirror}", Mark.QUIET)]
+    lines = [screen.paragraph(head, rest="  ")]
+    for number, draw in enumerate(draws):
+        lines.append(screen.paragraph([Piece(_label(draw.rendered), Mark.QUIET)], first=f"{number:>3}  "))
+        lines += draw_text(draw, spell, screen, " " * 5)
+    return "\n".join(lines)
+
+
+def _label(draw: Rendered) -> str:
+    return f"{draw.source}, mirrored" if draw.flip else str(draw.source)
 
 
 def explain_json(record: Record, rendered: Rendered, *, seed: int, epoch: int, draw: int) -> dict[str, Any]:
@@ -166,7 +185,11 @@ def _tag_changes(before: Caption, after: Caption) -> Iterator[Piece]:
     """The tags: those that stay in their new order, those that left in their old place."""
     stay, old = {tag.name for tag in after.tags}, {tag.name for tag in before.tags}
     order = iter(tag.name for tag in after.tags if tag.name in old)
-    line = [(next(order), Mark.PLAIN) if tag.name in stay else (tag.name, Mark.GONE) for tag in before.tags]
+    marks = dict.fromkeys(after.important, Mark.IMPORTANT)
+    line = [
+        ((name := next(order)), marks.get(name, Mark.PLAIN)) if tag.name in stay else (tag.name, Mark.GONE)
+        for tag in before.tags
+    ]
     line += [(tag.name, Mark.NEW) for tag in after.tags if tag.name not in old]
     for index, (name, mark) in enumerate(line):
         yield Piece(name, mark, "," if index + 1 < len(line) else "")

@@ -21,6 +21,7 @@ class Mark(Enum):
     QUIET = ("2", "", "")
     GONE = ("9;31", "[-", "-]")
     NEW = ("32", "{+", "+}")
+    IMPORTANT = ("1;33", "*", "*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 # ------------------------------------------------------------------------------------------------------- laws
 
 # Without the letters of the marks, so that marks can be taken off again.
-letters = st.text(st.characters(codec="utf-8", exclude_characters="[]{}+-"), max_size=30)
+letters = st.text(st.characters(codec="utf-8", exclude_characters="[]{}+-*"), max_size=30)
 pieces = st.lists(st.builds(Piece, letters, st.sampled_from(Mark)), max_size=12)
 
 
@@ -74,6 +74,7 @@ def test_a_paragraph_keeps_the_width_and_every_letter(
         # Only a word that is too long by itself may pass the margin.
         assert columns_of(line) <= width or len(line.removeprefix(first).split()) == 1
     written = "".join(re.sub(r"\[-|-\]|\{\+|\+\}", "", bare).removeprefix(first.rstrip()).split())
+    written = written.replace("*", "")  # Beside important pieces, without colour.
     assert written == "".join("".join(printable(piece.text).split()) for piece in pieces)
     assert colour or "\x1b" not in drawn
 

@@ -102,7 +102,7 @@ def test_every_tag_that_left_names_its_step() -> None:
 def test_the_pattern_that_forbids_mirroring_is_named_not_only_its_tag() -> None:
     one = marked(load_pipeline(RECIPE), FOX)
     assert one.flip.forbidden_by == "text on*"
-    assert one.flip.reason == "may not be mirrored: tag 'text on sign' forbids it"
+    assert one.flip.reason == "may not be mirrored: tag 'text on sign' forbids it (pattern 'text on*')"
     assert not one.flip.may
 
 
