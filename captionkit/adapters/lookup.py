@@ -98,6 +98,11 @@ class Records:
                 place = self._names.get(_bare(name))
         return None if place == _AMBIGUOUS else place
 
+    def place_of_id(self, key: str) -> int | None:
+        """The place of the record of this id, None when there is none."""
+        place = self._places.get(key)
+        return place if place is not None and self._records[place].id == key else None
+
     def find(self, path: PathLike) -> Record | None:
         """The record of a picture, None when there is none, or when more than one has this name."""
         place = self.place(path)
