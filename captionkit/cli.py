@@ -17,6 +17,7 @@ from captionkit.commands.arguments import (
     number,
     print_json,
     reads,
+    tell_next,
     tell_skipped,
     whole_number,
 )
@@ -166,6 +167,8 @@ def _preview(arguments: argparse.Namespace) -> None:
     if arguments.json:
         head = {"seed": pipeline.seed, "epoch": arguments.epoch}
         print_json(head | {"records": values, "skipped": skipped.json()})
+    else:
+        tell_next("lint", arguments.recipe, arguments.data, why="what is wrong with recipe and data")
 
 
 def _explain(arguments: argparse.Namespace) -> None:

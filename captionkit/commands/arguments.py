@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from captionkit.load import load_pipeline, preset
 from captionkit.pipeline import CaptionPipeline
 from captionkit.report import Skipped
+from captionkit.screen import printable
 
 
 def command(
@@ -39,7 +41,7 @@ def reads(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "data",
         metavar="DATA",
-        help="a folder of pictures with .txt, .caption or .json files beside them, or a .jsonl file",
+        help="a folder of pictures with .txt, .caption or .json files beside them, a table, a tar, ...",
     )
     command.add_argument("--json", action="store_true", help="print JSON instead of text")
 
@@ -76,6 +78,15 @@ def tell_skipped(skipped: Skipped) -> None:
     """Say on the error stream which records could not be read, and why."""
     for line in skipped.lines():
         print(f"captionkit: {line}", file=sys.stderr)
+
+
+def tell_next(*words: str, why: str) -> None:
+    """Say on the error stream which command leads on, and what for.
+
+    >>> tell_next("lint", "my recipe.toml", "data", why="what is wrong")  # doctest: +SKIP
+    next: captionkit lint 'my recipe.toml' data    (what is wrong)
+    """
+    print(printable(f"next: {shlex.join(('captionkit', *words))}    ({why})"), file=sys.stderr)
 
 
 def whole_number(text: str) -> int:

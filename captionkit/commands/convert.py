@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from captionkit.commands.arguments import print_json, tell_skipped, whole_number
+from captionkit.commands.arguments import print_json, tell_next, tell_skipped, whole_number
 from captionkit.commands.parts import writing_command
 from captionkit.convert import convert
 from captionkit.readers.open import FORMATS, open_source
@@ -79,4 +79,4 @@ def _convert(arguments: argparse.Namespace) -> None:
     for line in losses.lines():
         print(f"captionkit: {printable(line)}", file=sys.stderr)
     print(printable(f"{arguments.target}: {converted.num_records:,} records"))
-    print(printable(f"next: captionkit stats hyperfusion {arguments.target}"), file=sys.stderr)
+    tell_next("preview", "hyperfusion", arguments.target, why="captions of the hyperfusion recipe")

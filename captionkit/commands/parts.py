@@ -37,7 +37,7 @@ def writing_command(
 
 def data_argument(command: argparse.ArgumentParser) -> None:
     """Add the argument of the data."""
-    command.add_argument("data", metavar="DATA", help="a folder of pictures, or a .jsonl file")
+    command.add_argument("data", metavar="DATA", help="a folder of pictures, a table, a tar, ...")
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -104,7 +104,10 @@ def test_preview_shows_every_draw_and_names_what_it_skipped(
     assert "captionkit: skipped: " in err
     assert "bad.png: has neither tags nor captions" in err
     assert "old.txt:1: is not UTF-8: byte 0xe9 at offset 3" in err
-    assert err.endswith("captionkit: records skipped: 2\n")
+    said, leads_on = err.rstrip().split("\n")[-2:]
+    assert said == "captionkit: records skipped: 2"
+    recipe = data.parent / "recipe.toml"
+    assert leads_on == f"next: captionkit lint {recipe} {data}    (what is wrong with recipe and data)"
 
 
 def test_preview_as_json_says_the_same(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +139,8 @@ def test_preview_reads_no_further_than_it_shows(tmp_path: Path, capsys: pytest.C
     lines = tmp_path / "a.jsonl"
     lines.write_text('{"id": 1, "tags": "a"}\n' + "broken\n" * 5)
     status, _, err = run(capsys, "preview", "hyperfusion", lines, "-n", 1)
-    assert (status, err) == (0, "")
+    assert status == 0
+    assert err.startswith("next: ")  # Nothing before it.
 
 
 def test_many_skipped_records_are_counted_and_the_first_named(
@@ -146,8 +150,8 @@ def test_many_skipped_records_are_counted_and_the_first_named(
     lines.write_text("broken\n" * 25 + '{"id": 1, "tags": "a"}\n')
     status, _, err = run(capsys, "preview", "hyperfusion", lines)
     assert status == 0
-    assert len(err.splitlines()) == 12
-    assert err.splitlines()[-2:] == ["captionkit: skipped: 15 more", "captionkit: records skipped: 25"]
+    assert len(err.splitlines()) == 13
+    assert err.splitlines()[-3:-1] == ["captionkit: skipped: 15 more", "captionkit: records skipped: 25"]
 
 
 # --------------------------------------------------------------------------------------------------- explain
