@@ -6,11 +6,11 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from captionkit.errors import DataError
-from captionkit.problems import did_you_mean
 from captionkit.readers.fields import parse_object
 from captionkit.readers.kohya_options import OPTIONS, Option, facts_of
 from captionkit.readers.text import read_text
@@ -128,16 +128,17 @@ class _Reader:
         """Note the tables of the file that have no meaning."""
         for key in data:
             if key not in ("general", "datasets"):
-                near = did_you_mean(key, ("general", "datasets"))
-                where = self.where(str(key), "")
-                self.faults.append(DataError(f"unknown table {key!r}{near}", where=where))
+                hint = "options stand in [general], [[datasets]] or [[datasets.subsets]]"
+                where = self.where(str(key), "") if (key, "") in self.lines else self.where("", key)
+                self.faults.append(DataError(f"unknown table or option {key!r}", where=where, hint=hint))
 
 
 def _wrong(key: str, value: Any, level: str) -> tuple[str, str | None] | None:
     """What is wrong with an option, and what to do; None when it is right."""
     option = OPTIONS.get(key)
     if option is None:
-        return f"unknown option {key!r}{did_you_mean(key, OPTIONS)}", "sd-scripts refuses it; take it out"
+        near = get_close_matches(key, OPTIONS, 1, 0.5)
+        return f"unknown option {key!r}", f"did you mean {near[0]!r}?" if near else "take it out"
     if option.only is not None and option.only != level:
         return f"{key} may stand in a subset only, and stands in [{level}]", "move it into the subsets"
     if not _is_of(value, option):

@@ -235,9 +235,9 @@ def _names(part: _Part, report: Report) -> list[str]:
         report(unreadable(part.folder, error))
         return []
     if not any(os.path.splitext(name)[1].lower() in KOHYA_SUFFIXES for name in names):
-        inner = [name for name in names if (part.folder / name).is_dir()]
-        hint = f"pictures lie right in it; there are folders, such as {inner[0]}" if inner else None
-        report(DataError(f"no pictures in {part.subset.name!r}", where=where, hint=hint))
+        inner = next((name for name in names if (part.folder / name).is_dir()), None)
+        below = None if inner is None else f"pictures lie right in it; there are folders, such as {inner}"
+        report(DataError(f"no pictures in {part.subset.name!r}", where=where, hint=below))
     return names
 
 

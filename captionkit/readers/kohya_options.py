@@ -86,8 +86,9 @@ OPTIONS: dict[str, Option] = {
 FACT = "kohya."
 """Begins the names of the facts that a subset gives its pictures: `kohya.num_repeats`."""
 
-FACTS = tuple(
-    name for name, option in OPTIONS.items() if option.about is not About.TRAINER and name != "cache_info"
+FACTS = (
+    *(name for name, option in OPTIONS.items() if option.about is About.CAPTIONS),
+    *("num_repeats", "is_reg"),
 )
 """The options that become facts of a picture."""
 
