@@ -89,9 +89,8 @@ def figures(
     counts, categories = scan.counts(), commonest_categories(scan)
     shares = Shares(captions, draw.draws, captions.num_records / scan.num_records)
     made = introduced(pipeline, categories)
-    names = sorted(
-        counts.keys() | captions.said.hits.keys() | made, key=lambda name: (-counts.get(name, 0), name)
-    )
+    known = counts.keys() | captions.said.hits.keys() | made
+    names = sorted(known, key=lambda name: (-counts.get(name, 0), name))
     kinds = Counter[str | None]()
     for (_, category), number in scan.spellings.items():
         kinds[category] += number

@@ -58,9 +58,8 @@ def _histogram(ordered: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 def _name(counter: object) -> str:
+    """What a counter is called: a method by its class, as `WordMemory`."""
     owner = getattr(counter, "__self__", None)
-    return (
-        type(owner).__name__
-        if owner is not None
-        else getattr(counter, "__qualname__", type(counter).__name__)
-    )
+    if owner is not None:
+        return type(owner).__name__
+    return str(getattr(counter, "__qualname__", type(counter).__name__))

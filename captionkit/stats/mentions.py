@@ -32,7 +32,7 @@ from captionkit.policy import Config, Policy
 from captionkit.record import Fact
 from captionkit.steps import segments
 
-_PATTERNS = PatternList.__metadata__[0]
+_PATTERNS = get_args(PatternList)[1]
 
 Answer = Literal["pattern", "prose pattern", "tag", "part", "category", "tag source", "prose source", "fact"]
 """What in the data a mention is about: a tag that matches, words of a caption, a tag, a part of a tag's name,
@@ -132,7 +132,7 @@ def _pattern_lists(annotation: Any, value: Any, where: str) -> Iterator[tuple[st
     if not value or isinstance(value, str | int | float | Config):
         return
     if get_origin(annotation) is Annotated:
-        if annotation.__metadata__[0] == _PATTERNS:
+        if _PATTERNS in get_args(annotation):
             yield where, value
             return
         annotation = get_args(annotation)[0]

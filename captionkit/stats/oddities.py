@@ -40,73 +40,22 @@ SENTENCE = "sentences as tags"
 NO_TAG = "placeholder tags"
 """Tags that stand for one nobody gave."""
 NO_TAGS = frozenset(
-    {
-        "tagme",
-        "untagged",
-        "none",
-        "null",
-        "nan",
-        "n/a",
-        "todo",
-        "undefined",
-        "unknown",
-        "no tags",
-        "tag",
-        "tags",
-    }
+    {"tagme", "untagged", "none", "null", "nan", "n/a", "todo", "undefined", "unknown", "no tags", "tag me"}
 )
 
 WRITING = (
-    *("text", "text on*", "*text", "english text", "*writing*", "written*", "signature", "artist signature"),
-    *(
-        "watermark",
-        "*watermark*",
-        "logo",
-        "*logo",
-        "username",
-        "url",
-        "web address",
-        "artist name",
-        "copyright name",
-    ),
-    *(
-        "dated",
-        "speech bubble*",
-        "thought bubble*",
-        "dialogue",
-        "subtitle*",
-        "subtitled",
-        "comic",
-        "4koma",
-        "*page",
-    ),
-    *(
-        "sign",
-        "*letters",
-        "letter",
-        "number",
-        "numbers",
-        "jersey number",
-        "clothes writing",
-        "typography",
-        "title",
-    ),
-    *(
-        "keyboard",
-        "clock",
-        "road sign",
-        "license plate",
-        "newspaper",
-        "book cover",
-        "magazine cover",
-        "cover page",
-    ),
-    *("music note*", "sheet music", "patreon*", "twitter username", "text focus", "caption", "onomatopoeia"),
+    *("text", "text on*", "*text", "*writing*", "written*", "typography", "onomatopoeia", "sheet music"),
+    *("signature", "*signature", "watermark*", "*watermark*", "logo", "*logo", "*username", "url", "dated"),
+    *("web address", "artist name", "copyright name", "speech bubble*", "thought bubble*", "dialogue"),
+    *("subtitle*", "subtitled", "comic", "*4koma*", "cover page", "*magazine cover", "newspaper*"),
+    *("road sign", "license plate", "jersey number", "clothes writing", "patreon*"),
 )
 """Tags, as patterns, of pictures with writing in them, which no mirror image has."""
 
+# Control characters, what stands for characters that could not be read, and UTF-8 that was read as CP1252.
 _UNREADABLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufffe\uffff\ud800-\udfff]|\u00c3[\u0080-\u00bf]|\u00e2\u20ac"
+    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ufffd\\ufffe\\uffff\\ud800-\\udfff]"
+    "|\\u00c3[\\u0080-\\u00bf]|\\u00e2\\u20ac"
 )
 _PLACEHOLDER = re.compile(
     r"\W*(?:none|null|nan|n/?a|todo|tbd|undefined|caption|no caption|no description(?: available)?|untitled|"

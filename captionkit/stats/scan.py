@@ -164,9 +164,9 @@ class Scanner:
         may = self._mirrors and forbidden is None
         untold = may and self._keeps
         if may:
-            for kind, names in ((oddities.WRITING_TAGS, self._written), (oddities.SIDE_TAGS, self._sided)):
-                if not here.isdisjoint(names):
-                    scan.odd_tags.setdefault(kind, Counter()).update(here & names)
+            for kind, odd in ((oddities.WRITING_TAGS, self._written), (oddities.SIDE_TAGS, self._sided)):
+                if not here.isdisjoint(odd):
+                    scan.odd_tags.setdefault(kind, Counter()).update(here & odd)
         num_texts = self._count_prose(record, scan, untold) if record.prose else 0
         if not num_texts:
             scan.num_without_prose += 1

@@ -41,10 +41,9 @@ def _made_by(policy: Policy, names: dict[str, str | None]) -> Iterator[str]:
         case VaryNames():
             yield from (new for name, others in policy.names.items() if name in names for new in others)
         case PrefixTags():
-            prefixes = policy.prefixes
-            yield from (
-                prefixes[of] + name for name, of in names.items() if of is not None and of in prefixes
-            )
+            for name, category in names.items():
+                if category in policy.prefixes:
+                    yield policy.prefixes[category or ""] + name
 
 
 def _of_levels(*lists: tuple[Level, ...]) -> Iterator[str]:
