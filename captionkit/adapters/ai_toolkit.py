@@ -107,7 +107,8 @@ def patch(captioned: Any, pictured: Any, captions: ItemCaptions, inject: Any) ->
         if trigger is not None and not getattr(self, "is_reg", False):
             add_if_not_present = True
         text = captions.text(self, self.raw_caption or "")
-        return inject(text, trigger, to_replace_list, add_if_not_present)
+        # An empty caption is one that was left out, and a trigger would be a caption.
+        return inject(text, trigger, to_replace_list, add_if_not_present) if text else text
 
     def load_settled_picture(self: Any, *arguments: Any, **named: Any) -> Any:
         captions.settle_mirroring(self)

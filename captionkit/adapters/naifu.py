@@ -36,14 +36,18 @@ class EntryCaptions:
 
 
 def prepare(
-    recipe: CaptionPipeline | PathLike, data: Records | PathLike | None = None, **counts: int
+    recipe: CaptionPipeline | PathLike,
+    data: Records | PathLike | None = None,
+    *,
+    first_epoch: int = 0,
+    repeats: int = 1,
 ) -> None:
-    """Make `fn` write captions by this recipe; `recipe`, `data`, `first_epoch`, `repeats` as for `Captioner`.
+    """Make `fn` write captions by this recipe; arguments as for `Captioner`.
 
     Call it before naifu starts its workers: they then share the records and the counts.
     """
     _ready.clear()
-    _ready.append(EntryCaptions(Captioner(recipe, data, **counts)))
+    _ready.append(EntryCaptions(Captioner(recipe, data, first_epoch=first_epoch, repeats=repeats)))
 
 
 def fn(entry: Any) -> Any:

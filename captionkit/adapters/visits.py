@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 from hashlib import blake2b
 from multiprocessing.context import get_spawning_popen
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
+from captionkit.adapters.epoch import SharedEpoch
 from captionkit.adapters.lookup import Records
 from captionkit.errors import DataError
 from captionkit.record import Record
@@ -39,7 +42,8 @@ class Visits:
         """`repeats`: how often a picture comes in one epoch. Raises `DataError` when that is less than 1."""
         if repeats < 1:
             raise DataError(f"repeats is {repeats}, must be 1 or more")
-        self._records, self._first_epoch, self._repeats = records, first_epoch, repeats
+        self._records, self._repeats = records, repeats
+        self._first_epoch = SharedEpoch(first_epoch)
         self._rank, self._world = _whole("RANK", 0), max(1, _whole("WORLD_SIZE", 1))
         self._counts = _shared(len(records) + _UNKNOWN_SLOTS)
 
@@ -50,13 +54,13 @@ class Visits:
             number = self._counts[slot]
             self._counts[slot] = number + 1
         epoch, draw = divmod(number, self._repeats)
-        return Visit(self._first_epoch + epoch, draw * self._world + self._rank)
+        return Visit(self._first_epoch.get() + epoch, draw * self._world + self._rank)
 
     def restart(self, epoch: int) -> None:
         """Begin the counts again, at this epoch: for trainers that tell the epoch and not the repeat."""
         with self._counts.get_lock():
             self._counts[:] = [0] * len(self._counts)
-        self._first_epoch = epoch
+        self._first_epoch.set(epoch)
 
     def _slot(self, key: str) -> int:
         place = self._records.place_of_id(key)
@@ -67,20 +71,25 @@ class Visits:
 
     def __getstate__(self) -> dict[str, Any]:
         if get_spawning_popen() is not None:  # A worker is being started, and may have the memory itself.
-            return self.__dict__
-        return self.__dict__ | {"_counts": bytes(memoryview(self._counts.get_obj()).cast("B"))}
+            # Pickled here: the pickler that called us need not be the one that knows shared memory.
+            return self.__dict__ | {"_counts": (True, bytes(ForkingPickler.dumps(self._counts)))}
+        return self.__dict__ | {"_counts": (False, bytes(memoryview(self._counts.get_obj()).cast("B")))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if isinstance(self._counts, bytes):  # A copy that counts on by itself.
-            counts = _shared(len(self._counts) // 4)
-            memoryview(counts.get_obj()).cast("B")[:] = self._counts
-            self._counts = counts
+        shared, counts = state["_counts"]
+        self.__dict__.update(state, _counts=pickle.loads(counts) if shared else _copied(counts))
 
 
 def _shared(length: int) -> Any:
     # Locks of the spawn context serve forked workers too; those of the fork context serve no spawned ones.
     return multiprocessing.get_context("spawn").Array("I", length)
+
+
+def _copied(counts: bytes) -> Any:
+    """Counts that go on by themselves."""
+    copy = _shared(len(counts) // 4)
+    memoryview(copy.get_obj()).cast("B")[:] = counts
+    return copy
 
 
 def _whole(name: str, otherwise: int) -> int:
