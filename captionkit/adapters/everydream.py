@@ -31,7 +31,7 @@ class Captions:
 
     def on_epoch_start(self, **kwargs: Any) -> None:
         """Take note of `epoch`; the workers, which EveryDream2 starts anew for each, then have it."""
-        self._captioner.visits.restart(int(kwargs["epoch"]))
+        self._captioner.visits.begin_epoch(int(kwargs["epoch"]))
 
     def transform_caption(self, caption: str) -> str:
         """The text of this step."""

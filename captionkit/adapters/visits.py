@@ -16,6 +16,7 @@ from captionkit.errors import DataError
 from captionkit.record import Record
 
 _UNKNOWN_SLOTS = 1 << 16
+_ALL = 1 << 32  # More than a counter holds: every visit is one of the same epoch.
 
 
 class Visit(NamedTuple):
@@ -56,11 +57,15 @@ class Visits:
         epoch, draw = divmod(number, self._repeats)
         return Visit(self._first_epoch.get() + epoch, draw * self._world + self._rank)
 
-    def restart(self, epoch: int) -> None:
-        """Begin the counts again, at this epoch: for trainers that tell the epoch and not the repeat."""
+    def begin_epoch(self, epoch: int) -> None:
+        """From now on each visit is a draw of this epoch, counted from 0, whatever `repeats` is.
+
+        For trainers that tell the epoch and not the repeat; before the workers of this epoch are started.
+        """
         with self._counts.get_lock():
             self._counts[:] = [0] * len(self._counts)
         self._first_epoch.set(epoch)
+        self._repeats = _ALL
 
     def _slot(self, key: str) -> int:
         place = self._records.place_of_id(key)

@@ -23,6 +23,7 @@ REAL = """
 import json
 from pathlib import Path
 from simpletuner.helpers.prompts import PromptHandler
+from simpletuner.helpers.training.state_tracker import StateTracker
 from captionkit.adapters.lookup import Records
 from captionkit.adapters.simpletuner import install
 from tests.captionkit.adapters.peers import pictures, pipeline
@@ -35,6 +36,8 @@ class Backend:  # The methods of a data backend that the reading of text files c
         return [(instance_data_dir, [], sorted(map(str, Path(instance_data_dir).rglob("*.png"))))]
 
 install(pipeline(), Records(pictures(), root="."), count=4)
+# No list of files was made before, as at the first start; the real one asks for the whole configuration.
+StateTracker.get_image_files = classmethod(lambda cls, data_backend_id: None)
 named = dict(prepend_instance_prompt=False, data_backend=Backend(), use_captions=True)
 every = dict(named, instance_data_dir=".", caption_strategy="textfile")
 captions, missing, paths = PromptHandler.get_all_captions(return_image_paths=True, **every)
