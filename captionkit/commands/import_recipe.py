@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from captionkit.commands.arguments import print_json, whole_number
+from captionkit.commands.parts import writing_command
 from captionkit.errors import DataError
 from captionkit.importing.kohya import ImportedRecipe, import_kohya
 from captionkit.load import dump_pipeline
@@ -26,13 +27,8 @@ what to do; so are options that sd-scripts does not know.
 
 def add_import(commands: Any) -> None:
     """Add `import` to a parser's subparsers."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "import",
-        help="another trainer's settings as a recipe",
-        description="Write the recipe that does to captions what another trainer's settings do.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    does = "another trainer's settings as a recipe"
+    command = writing_command(commands, "import", _import, does, _EXAMPLES)
     command.add_argument("trainer", choices=("kohya",), metavar="TRAINER", help="kohya: sd-scripts")
     command.add_argument("settings", metavar="FILE", help="what --dataset_config is given, .toml or .json")
     command.add_argument("-o", "--output", metavar="RECIPE", help="the file to write (default: the output)")
@@ -46,8 +42,6 @@ def add_import(commands: Any) -> None:
         metavar="N",
         help="how long the training is, for a token_warmup_step below 1",
     )
-    command.add_argument("--json", action="store_true", help="print JSON instead of text")
-    command.set_defaults(run=_import)
 
 
 def _import(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -91,20 +92,32 @@ class KohyaCaptions:
 
     def parse(self, lines: list[str]) -> Text:
         """The first line's tags and sentences, and each other line as a caption as it stands."""
-        if not lines:
-            return Text()
-        first = lines[0].strip()
-        if self.separator == "," and self.sentences:
-            tags, among = parse_caption(first)
-        else:
-            tags, among = parse_tags(first, separator=self.separator or ","), ()
-        tags = parted(tags, self.keep_separator)
-        return Text(tags, among + tuple(Prose(line) for line in lines[1:]), len(lines))
+        return parse_lines(lines, self.separator, self.keep_separator, self.sentences)
 
     def _candidates(self, stem: str) -> list[str]:
         parts = stem.split("_")
         face = len(parts) > FACE_PARTS and all(part.isdecimal() for part in parts[-FACE_PARTS:])
         return [stem + self.extension, *(["_".join(parts[:-FACE_PARTS]) + self.extension] if face else [])]
+
+
+def parse_lines(
+    lines: Sequence[str], separator: str = ",", keep_separator: str = "", sentences: bool = True
+) -> Text:
+    """The first line's tags, with commas also its sentences, and each other line as a caption as it stands.
+
+    >>> text = parse_lines(["fox, snow", "A fox, in the snow"])
+    >>> [tag.name for tag in text.tags], [piece.text for piece in text.prose]
+    (['fox', 'snow'], ['A fox, in the snow'])
+    """
+    if not lines:
+        return Text()
+    first = lines[0].strip()
+    if separator == "," and sentences:
+        tags, among = parse_caption(first)
+    else:
+        tags, among = parse_tags(first, separator=separator or ","), ()
+    others = tuple(Prose(line) for line in lines[1:])
+    return Text(parted(tags, keep_separator), among + others, len(lines))
 
 
 def parted(tags: tuple[Tag, ...], separator: str) -> tuple[Tag, ...]:
