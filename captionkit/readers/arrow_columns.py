@@ -146,7 +146,7 @@ def _plain_type(kind: Any) -> Any:
 
 
 def _iso(array: Any) -> Any:
-    """Times as text: `2021-05-01T12:30:00`, with a fraction where there is one and a zone where one is known."""
+    """Times as text: `2021-05-01T12:30:00`, with a fraction where there is one; with a zone as UTC, with Z."""
     pa = pyarrow()
     pc = pa.compute
     if pa.types.is_timestamp(array.type) and array.type.tz is not None:

@@ -36,9 +36,9 @@ class ArrowSource(Source):
 
     Columns are the keys of `read_jsonl`: image, id, tags, caption; all others are facts. Tags and captions
     may be texts, lists, lists of structs or maps by category. Lists under other names, and bytes, are passed
-    over unread. Times become ISO text, those with a zone in UTC. A text under "info" is a JSON object of facts.
-    Pictures that lie in the table are never decoded; of one without a path the id is the table's name and the
-    row's number. Memory is bounded also for a row group of a million rows.
+    over unread. Times become ISO text, those with a zone in UTC. A text under "info" is a JSON object of
+    facts. Pictures that lie in the table are never decoded; of one without a path the id is the table's name
+    and the row's number. Memory is bounded also for a row group of a million rows.
     """
 
     path: Path
