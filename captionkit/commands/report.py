@@ -1,0 +1,141 @@
+"""The command `captionkit report`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from captionkit.commands.arguments import (
+    at_place,
+    command,
+    load_recipe,
+    number,
+    print_json,
+    reads,
+    tell_skipped,
+    whole_number,
+)
+from captionkit.errors import DataError
+from captionkit.page.make import Made, Wanted, make
+from captionkit.readers.open import open_source
+from captionkit.readers.parallel import usable_cores
+from captionkit.report import Skipped
+from captionkit.screen import printable
+
+MAX_NAMED = 10
+"""So many broken pictures are named; of the others only the number is told."""
+
+_EXAMPLES = """\
+examples:
+  captionkit report hyperfusion pictures/ -o report.html
+  captionkit report recipe.toml data.jsonl -o report.html --pictures ../pictures --max-mb 20
+
+The page is one file that loads nothing: send it to whoever shall look at it. Where not all pictures fit into
+--max-mb it shows an even sample, and says so. Pictures outside of the data's folder are read only from
+folders that --pictures names.
+"""
+
+
+def add_report(commands: Any) -> None:
+    """Add `report` to a parser's subparsers."""
+    does = "one page with plots, tags and pictures: what is really trained"
+    report = command(commands, "report", _report, does, _EXAMPLES)
+    reads(report)
+    at_place(report)
+    report.add_argument(
+        "-o", "--out", required=True, metavar="FILE", help="the page to write, such as report.html"
+    )
+    says = "how large the page may become (default: 5)"
+    report.add_argument("--max-mb", type=_megabytes, default=5.0, metavar="MB", help=says)
+    number(report, "--sample", whole_number, 20_000, "N", "of how many records captions are drawn")
+    number(report, "--draws", whole_number, 4, "K", "captions of each")
+    report.add_argument(
+        "--pictures",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder that pictures may lie in besides the data's own; may be given several times",
+    )
+    number(report, "--processes", whole_number, usable_cores(), "N", "how many read at once")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    pipeline, skipped, out = load_recipe(arguments.recipe), Skipped(), Path(arguments.out)
+    _require_place(out)
+    folders = tuple(map(Path, arguments.pictures))
+    if lost := next((folder for folder in folders if not folder.is_dir()), None):
+        raise DataError("no such folder", where=str(lost), hint="--pictures names a folder of pictures")
+    wanted = Wanted(
+        recipe=arguments.recipe,
+        data=arguments.data,
+        pictures=folders,
+        max_mb=arguments.max_mb,
+        sample=arguments.sample,
+        draws=arguments.draws,
+        epoch=arguments.epoch,
+        samples=arguments.samples,
+        processes=arguments.processes,
+        made_by=f"captionkit report {arguments.recipe} {arguments.data}",
+    )
+    made = make(pipeline, open_source(arguments.data), wanted, skipped.add)
+    _write(out, made.html)
+    tell_skipped(skipped)
+    if arguments.json:
+        print_json(_values(arguments.out, made) | {"skipped": skipped.json()})
+        return
+    for line in made.broken[:MAX_NAMED]:
+        print(f"captionkit: picture not shown: {printable(line)}", file=sys.stderr)
+    if len(made.broken) > MAX_NAMED:
+        print(f"captionkit: pictures not shown: {len(made.broken)}", file=sys.stderr)
+    some = "all" if made.num_cards == made.num_records else f"{made.num_cards:,} of"
+    print(
+        printable(
+            f"{out}: {len(made.html) / 1e6:.1f} MB, {some} {made.num_records:,} records with their draws, "
+            f"{made.num_findings} findings"
+        )
+    )
+    print(printable(f"next: open {out} in a browser"))
+
+
+def _values(out: str, made: Made) -> dict[str, Any]:
+    return {
+        "out": out,
+        "bytes": len(made.html),
+        "records": made.num_records,
+        "shown": made.num_cards,
+        "findings": made.num_findings,
+        "pictures_not_shown": list(made.broken),
+    }
+
+
+def _require_place(out: Path) -> None:
+    """Find out before the work that the page cannot be written."""
+    if out.is_dir():
+        raise DataError("is a folder", where=str(out), hint=f"write -o {out / 'report.html'}")
+    if not out.absolute().parent.is_dir():
+        raise DataError("its folder is not there", where=str(out), hint=f"make {out.parent} first")
+
+
+def _write(out: Path, html: bytes) -> None:
+    """Write the page, whole or not at all."""
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(html)
+        part.replace(out)
+    except OSError as error:
+        raise DataError(f"cannot be written: {error.strerror}", where=str(out)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _megabytes(text: str) -> float:
+    value = float(text)
+    if not 1.2 <= value <= 2000:  # The plots' own scripts take 0.9.
+        raise argparse.ArgumentTypeError(f"must be from 1.2 to 2000, got {text}")
+    return value
+
+
+_megabytes.__name__ = "number of megabytes"  # What argparse calls the type of a value that is none.

@@ -1,0 +1,97 @@
+"""The gallery of a page: as many records as fit into so many bytes, an even sample where not all do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from captionkit.errors import DataError
+from captionkit.page.cards import Cards, with_picture
+from captionkit.pictures import PictureFolders, thumbnail
+from captionkit.record import Record
+
+SIDES_PX = (192, 128, 96, 72)
+"""The longer side of the pictures: the largest with which all records fit, else the smallest."""
+PROBED = 24
+"""So many records tell how large cards become."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """The cards of a page."""
+
+    cards: tuple[dict[str, Any], ...]
+    num_records: int
+    """Of how many records they are an even sample; all of them where the numbers are equal."""
+    broken: tuple[str, ...]
+    """What is wrong with each picture that could not be shown, with its name."""
+    side_px: int
+
+
+def gallery(
+    cards: Cards,
+    records: Sequence[Record],
+    num_records: int,
+    pictures: PictureFolders,
+    max_bytes: int,
+    done: Callable[[int], None],
+) -> Gallery:
+    """The cards of an even sample of `records` that takes at most `max_bytes` as JSON.
+
+    `records` are themselves an even sample of `num_records`. `done` takes note of cards that are made.
+    """
+    broken: dict[str, str] = {}
+    side, each = _fitting(cards, records, pictures, max_bytes)
+    chosen = evenly(records, int(max_bytes / each) + 1 if each else len(records))
+    made = []
+    for record in chosen:
+        made.append(_card(cards, record, pictures, side, broken))
+        done(1)
+    sizes = [_bytes(card) for card in made]
+    fitting = len(made)
+    while fitting and sum(evenly(sizes, fitting)) > max_bytes:
+        fitting = min(fitting - 1, int(fitting * 0.98))
+    kept = evenly(made, fitting)
+    return Gallery(tuple(kept), num_records, tuple(broken.values()), side)
+
+
+def evenly(items: Sequence[Any], count: int) -> list[Any]:
+    """`count` of the items, spread evenly over all of them, in their order; all where there are no more."""
+    if count >= len(items):
+        return list(items)
+    return [items[at * len(items) // count] for at in range(count)]
+
+
+def _fitting(
+    cards: Cards, records: Sequence[Record], pictures: PictureFolders, max_bytes: int
+) -> tuple[int, float]:
+    """The side of the pictures, and how many bytes a card then takes."""
+    probes = evenly(records, PROBED)
+    each = 0.0
+    for side in SIDES_PX:
+        sizes = [_bytes(_card(cards, record, pictures, side, {})) for record in probes]
+        each = sum(sizes) / len(sizes) if sizes else 0.0
+        if each * len(records) * 1.05 <= max_bytes:
+            return side, each * 0.9  # Let all of them be made: what is too much leaves afterwards.
+    return SIDES_PX[-1], each * 0.9
+
+
+def _card(
+    cards: Cards, record: Record, pictures: PictureFolders, side: int, broken: dict[str, str]
+) -> dict[str, Any]:
+    card = cards.card(record)
+    if record.image is None:
+        return card
+    try:
+        return with_picture(card, thumbnail(pictures.find(record.image), side))
+    except DataError as error:
+        broken[record.id] = str(DataError(error.what, where=record.image, hint=error.hint))
+        return card | {"e": error.what}
+
+
+def _bytes(card: dict[str, Any]) -> int:
+    return (
+        len(json.dumps(card, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")) + 1
+    )
