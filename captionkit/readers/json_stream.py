@@ -47,7 +47,8 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some entries as they are written; small, and cheap to hand to another process. The last may have none."""
+    """Some entries as they are written; small, and cheap to hand to another process. The last may have
+    none."""
 
     file: Path
     text: str
