@@ -7,17 +7,17 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from captionkit.mirror import NAMES
 from captionkit.patterns import compile_patterns
 from captionkit.pipeline import CaptionPipeline
 from captionkit.policies.fact_tags import written
-from captionkit.prose.sides import speaks_of_sides, swap_tag_sides, without_twin
+from captionkit.prose.sides import speaks_of_sides
 from captionkit.readers.source import Block, Report
-from captionkit.record import Record, fold, folded_names
+from captionkit.record import Record, fold
 from captionkit.stats import oddities
 from captionkit.stats.chosen import Chosen, id_hash, share_of_sample
 from captionkit.stats.examples import Examples
-from captionkit.stats.mentions import graphs, mentions
+from captionkit.stats.mentions import mentions
+from captionkit.stats.tag_numbers import TagNumbers
 
 
 @dataclass
@@ -100,22 +100,14 @@ class Scanner:
         """How many records to choose, and the amount of all blocks."""
         self._flip = pipeline.flip
         # A record of which nothing is known has nothing that could forbid it.
-        self._mirrors = pipeline.may_flip(Record("nothing"))
-        self._keeps = pipeline.flip.mirror == "keep"
+        self._mirrors = pipeline.may_flip(Record("nothing known"))
         self._reads_prose = pipeline.flip.mirror != "keep" or bool(pipeline.flip.prose_patterns)
-        self._graphs = graphs(pipeline)
         asked = [(one.answer, name) for one in mentions(pipeline) for name in one.what]
         self._facts = {name.partition("=")[0] for answer, name in asked if answer == "fact"}
         self._values = {name.partition("=")[0] for answer, name in asked if answer == "fact" and "=" in name}
         self._sources = any(answer == "tag source" for answer, _ in asked)
         self._unsaid = {name for answer, name in asked if answer == "prose pattern"}
-        # By folded name, filled as names are met.
-        self._known: set[str] = set()
-        self._implied: dict[str, frozenset[str]] = {}
-        self._implying: set[str] = set()
-        self._suspicious: set[str] = set()
-        self._sided: set[str] = set()
-        self._written: set[str] = set()
+        self._tags = TagNumbers(pipeline)
 
     def __call__(self, block: Block, report: Report) -> Scan:
         """The counts of one block, with no more of its records than may be needed."""
@@ -126,48 +118,46 @@ class Scanner:
     def scan(self, records: Iterable[Record]) -> Scan:
         """The counts of some records."""
         scan = Scan(Chosen(self.sample))
-        chosen, hashes = scan.chosen, scan.hashes
-        spelled: list[tuple[str, str | None]] = []
+        chosen, hashes, of_category = scan.chosen, scan.hashes, self._tags.of_category
+        counts = Counter[int]()
+        waiting: list[int] = []
+        alone: list[int] = []
         for record in records:
             scan.num_records += 1
             hashed = id_hash(record.id)
             hashes.append(hashed)
             if hashed < chosen.below:
                 chosen.add(hashed, record)
-            spelled += [(tag.name, tag.category) for tag in record.tags]
-            if len(spelled) > _AT_ONCE:  # Counting a long list at once is faster than short ones.
-                scan.spellings.update(spelled)
-                spelled.clear()
-            self._count(record, scan)
-        scan.spellings.update(spelled)
+            numbers = [of_category[tag.category][tag.name] for tag in record.tags]
+            waiting += numbers
+            if len(waiting) > _AT_ONCE:  # Counting a long list at once is faster than short ones.
+                counts.update(waiting)
+                waiting.clear()
+            self._count(record, numbers, alone, scan)
+        counts.update(waiting)
+        scan.spellings.update({self._tags.spelled[number]: count for number, count in counts.items()})
+        scan.alone.update({self._tags.folded[number]: count for number, count in Counter(alone).items()})
         return scan
 
-    def _count(self, record: Record, scan: Scan) -> None:
-        """Count one record, but for the spellings of its tags."""
-        names = folded_names(record.tags)
-        here = set(names)
-        if not here <= self._known:
-            self._learn(record)
-        if len(here) < len(names):
-            again = Counter(names)
-            again.subtract(here)
-            scan.twice.update(+again)
-            scan.note(oddities.TWICE, record.id)
-        for name in here & self._implying:
-            if here.isdisjoint(self._implied[name]):
-                scan.alone[name] += 1
+    def _count(self, record: Record, numbers: list[int], alone: list[int], scan: Scan) -> None:
+        """Count one record, but for the spellings of its tags; `alone` gets the tags that are."""
+        tags, here = self._tags, set(numbers)
+        if len(here) < len(numbers) or not here.isdisjoint(tags.respelled):
+            here = self._once_each(record, numbers, scan)
+        if tags.implying:
+            implied = tags.implied
+            alone += [number for number in here & tags.implying if here.isdisjoint(implied[number])]
         forbidden = None
-        if not here.isdisjoint(self._suspicious) or (record.prose and self._reads_prose):
+        if not here.isdisjoint(tags.suspicious) or (record.prose and self._reads_prose):
             forbidden = self._flip.forbidden_by(record)
         if forbidden is not None:
             scan.forbidden[forbidden[0]] += 1
         may = self._mirrors and forbidden is None
-        untold = may and self._keeps
-        if may:
-            for kind, odd in ((oddities.WRITING_TAGS, self._written), (oddities.SIDE_TAGS, self._sided)):
-                if not here.isdisjoint(odd):
-                    scan.odd_tags.setdefault(kind, Counter()).update(here & odd)
-        num_texts = self._count_prose(record, scan, untold) if record.prose else 0
+        if may and not here.isdisjoint(tags.odd):
+            for number in here & tags.odd:
+                for kind in tags.kinds[number]:
+                    scan.odd_tags.setdefault(kind, Counter())[tags.folded[number]] += 1
+        num_texts = self._count_prose(record, scan, may) if record.prose else 0
         if not num_texts:
             scan.num_without_prose += 1
             if len(here) < 2:
@@ -179,8 +169,21 @@ class Scanner:
         if self._sources:
             scan.tag_sources.update([tag.source for tag in record.tags if tag.source is not None])
 
-    def _count_prose(self, record: Record, scan: Scan, untold: bool) -> int:
+    def _once_each(self, record: Record, numbers: list[int], scan: Scan) -> set[int]:
+        """The numbers of the folded names, of tags that may be there in several spellings."""
+        first = self._tags.first
+        folded = [first.get(number, number) for number in numbers]
+        here = set(folded)
+        if len(here) < len(folded):
+            again = Counter(folded)
+            again.subtract(here)
+            scan.twice.update({self._tags.folded[number]: count for number, count in (+again).items()})
+            scan.note(oddities.TWICE, record.id)
+        return here
+
+    def _count_prose(self, record: Record, scan: Scan, may_flip: bool) -> int:
         """Count the captions of one record; how many of them have text."""
+        untold = may_flip and self._flip.mirror == "keep"
         num_texts = 0
         for piece in record.prose:
             text = piece.text
@@ -209,28 +212,6 @@ class Scanner:
                 if name in self._values:
                     told.add(f"{name}={written(value)}")
         return told
-
-    def _learn(self, record: Record) -> None:
-        """Find out about the tags that were not met before."""
-        no_flip, writing = compile_patterns(self._flip.no_flip), compile_patterns(oddities.WRITING)
-        for tag in record.tags:
-            name = fold(tag.name)
-            if name in self._known:
-                continue
-            self._known.add(name)
-            implied = frozenset[str]().union(*(graph.implied_by(name) for graph in self._graphs))
-            if implied:
-                self._implied[name] = implied
-                self._implying.add(name)
-            # Only these are looked at by the rule itself, which decides.
-            if no_flip.match(tag.name) or (self._reads_prose and without_twin(name) is not None):
-                self._suspicious.add(name)
-            if tag.category in NAMES:
-                continue
-            if self._keeps and swap_tag_sides(tag.name) != tag.name:
-                self._sided.add(name)
-            if writing.match(tag.name):
-                self._written.add(name)
 
 
 _AT_ONCE = 4096
