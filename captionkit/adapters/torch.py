@@ -263,7 +263,9 @@ def _record(
     if not isinstance(records, Mapping):
         made = records(sample)
         if not isinstance(made, Record):
-            raise DataError(f"the function of records gave {made!r}, must be a Record", where=where)
+            raise DataError(
+                f"the function of records gave a {type(made).__name__}, must be a Record", where=where
+            )
         return made
     assert key is not None
     name = _at(key, sample, where)

@@ -63,7 +63,7 @@ class CaptionSample:
 
 
 def record_of_sample(sample: Sample, *, with_shard: bool = False) -> Record:
-    """The record of a sample, decoded or not, as `read_records` makes it of the same tar, without the picture.
+    """The record of a sample, decoded or not, as `read_records` makes it of the tar, without picture.
 
     Its id is "id" in the `json`, if it is there, else the key; with `with_shard`, for sets whose shards
     number their samples alike, the shard's name and the key. Raises `DataError` for a sample without a key,
