@@ -211,10 +211,10 @@ class KohyaPlug:
                 "flip_aug is false, so no picture is mirrored, although the recipe has a [flip] p above 0"
             )
 
-    def warn(self, text: str) -> None:
-        """Warn, once for each text."""
-        if text not in self._warned:
-            self._warned.add(text)
+    def warn(self, text: str, about: str | None = None) -> None:
+        """Warn, once for each text, or once for all that it is `about`."""
+        if (about or text) not in self._warned:
+            self._warned.add(about or text)
             warnings.warn(f"captionkit: {text}", stacklevel=3)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class Making:
     unmirrored: CaptionPipeline
     """The same, for subsets whose pictures are never mirrored."""
     records: Records
-    warn: Callable[[str], None]
-    """Says a thing once."""
+    warn: Callable[[str, str], None]
+    """Says a thing once for all that it is about."""
 
 
 class DrawnSubset:
@@ -63,7 +63,7 @@ class Batch(Mapping[str, Any]):
     def __init__(
         self, making: Making, dataset: Any, index: int, moment: Moment, repeats: Callable[[int], list[int]]
     ) -> None:
-        """`repeats`: for each place of the bucket of this number, which repeat of its picture stands there."""
+        """`repeats`: of a bucket, for each of its places, which repeat of its picture stands there."""
         self.making, self.dataset, self.moment = making, dataset, moment
         at = dataset.buckets_indices[index]
         start = at.batch_index * at.bucket_batch_size
@@ -115,7 +115,8 @@ class Batch(Mapping[str, Any]):
         if len(records):
             self.making.warn(
                 f"no record belongs to {info.absolute_path}: its caption is taken as sd-scripts has read it,"
-                " and so are those of all others that are not found (this is said once)"
+                " and so are those of all others that are not found (this is said once)",
+                "no record",
             )
         return record_of_caption(info.image_key, info.caption, subset)
 
@@ -146,8 +147,7 @@ class Batch(Mapping[str, Any]):
         flips = example.get("flippeds")
         if flips is not None and [bool(flip) for flip in flips] != [one.flip_aug for one in self.drawn]:
             raise CaptionkitError(
-                "sd-scripts mirrored other pictures than the recipe said; it decides in a way that is not known"
-                " here",
+                "sd-scripts mirrored other pictures than the recipe said; how it decides is not known here",
                 hint="set flip_aug = false, or bake subsets with and without it",
             )
 
