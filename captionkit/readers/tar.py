@@ -50,7 +50,7 @@ class EndError(DamagedError):
 def read_members(shard: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     """The files of a tar in order, with the content of those whose name is `wanted`; folders are left out.
 
-    Raises `DamagedError` at the place at which the tar is cut short or damaged, after all whole files before it.
+    Raises `DamagedError` where the tar is cut short or damaged, after all whole files before that place.
     """
     try:
         with shard.open("rb") as raw:

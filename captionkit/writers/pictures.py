@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from pathlib import Path
 
 from captionkit.readers.folder import PICTURE_SUFFIXES
@@ -31,10 +30,12 @@ def inside(record: Record, root: Path, losses: Losses) -> str | None:
     if record.image is None or not record.image.strip():
         losses.add("records without a picture, left out", record.id)
         return None
-    place = posixpath.normpath(record.image.replace(os.sep, "/"))
-    if os.path.isabs(place):
-        place = Path(os.path.relpath(place, os.path.abspath(root))).as_posix()
-    if place.split("/")[0] == ".." or os.path.isabs(place) or "\0" in place:
+    base = os.path.abspath(root)
+    try:
+        place = Path(os.path.relpath(os.path.normpath(os.path.join(base, record.image)), base)).as_posix()
+    except ValueError:  # On another drive of Windows.
+        place = ".."
+    if place.split("/")[0] in ("..", ".") or "\0" in place:
         losses.add("records whose picture lies outside the folder, left out", record.id)
         return None
     if os.path.splitext(place)[1].lower() not in PICTURE_SUFFIXES:
