@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 from captionkit.errors import CaptionkitError
 from captionkit.readers import parse_caption, read_records
@@ -79,7 +79,11 @@ class Records:
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records)
 
-    def __getitem__(self, place: int) -> Record:
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Record, ...]: ...
+    def __getitem__(self, place: int | slice) -> Record | tuple[Record, ...]:
         return self._records[place]
 
     def place(self, path: PathLike) -> int | None:

@@ -1,0 +1,43 @@
+"""EveryDream2 with captions by a recipe, by its plugin.
+
+Usage, from EveryDream2's folder and with its Python:
+    pip install captionkit
+    python train_everydream.py recipe.toml data.jsonl --show
+    python train_everydream.py recipe.toml data.jsonl --config train.json
+
+All behind the two paths goes to EveryDream2's own train.py; `--show` prints captions and trains nothing. The
+same without this script: set the two environment variables, and name the plugin in train.json.
+"""
+
+import os
+import runpy
+import sys
+
+from captionkit.adapters.captioner import Captioner
+
+PLUGIN = "captionkit.adapters.everydream.CaptionPlugin"
+
+
+def show() -> None:
+    """Print what two epochs make of the first pictures, each of which comes twice."""
+    captioner = Captioner.from_environment(mirror=False)
+    for epoch in (0, 1):
+        captioner.visits.begin_epoch(epoch)
+        for record in captioner.records[:3] * 2:
+            print(f"{record.id}, epoch {epoch}: {captioner.render_next(record).text}")
+
+
+def main() -> None:
+    """Tell the plugin its recipe and records, then train."""
+    recipe, data, *rest = sys.argv[1:]
+    os.environ["CAPTIONKIT_RECIPE"], os.environ["CAPTIONKIT_DATA"] = recipe, data
+    if rest == ["--show"]:
+        show()
+        return
+    sys.path[:0] = ["."]
+    sys.argv = ["train.py", *rest, "--plugins", PLUGIN]
+    runpy.run_path("train.py", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The examples for trainers: short, print what they promise, and hand over to a trainer that has the patch.
+
+The trainers here are scripts that print what they were given; the tests beside this one run the real ones as
+far as they install.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from captionkit import load_pipeline
+from captionkit.adapters.captioner import unmirrored
+from captionkit.adapters.lookup import Records
+from tests.captionkit.adapters.peers import RECIPE, ROOT
+
+FOLDER = ROOT / "examples/trainers"
+MINE = (
+    *("train_onetrainer", "train_simpletuner", "ai_toolkit_extension"),
+    *("train_everydream", "train_naifu", "hcp_handler"),
+)
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Path:
+    """A folder with a recipe, pictures, and scripts of the names that trainers have."""
+    (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "pictures").mkdir()
+    for name, text in {"a": "red, fox, snow, day", "b": "cat, left arm up, tree, sky"}.items():
+        (tmp_path / f"pictures/{name}.png").touch()
+        (tmp_path / f"pictures/{name}.txt").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def run(trainer: Path, *command: str, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *command],
+        cwd=trainer,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(trainer)])} | env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_an_example_is_short_and_says_how_to_run_it(name: str) -> None:
+    source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 60
+    assert "\nUsage" in source
+    assert f"{name}.py" in source
+
+
+@pytest.mark.parametrize("name", [name for name in MINE if name.startswith("train_")])
+def test_what_is_shown_is_what_the_pipeline_renders(name: str, trainer: Path) -> None:
+    said = run(trainer, str(FOLDER / f"{name}.py"), "recipe.toml", "pictures", "--show")
+    assert said == run(trainer, str(FOLDER / f"{name}.py"), "recipe.toml", "pictures", "--show")
+    pipeline = load_pipeline(trainer / "recipe.toml")
+    never = name in ("train_simpletuner", "train_everydream")
+    for record in Records.read(trainer / "pictures"):
+        rendered = (unmirrored(pipeline) if never else pipeline).render(record)
+        assert f"{rendered.text}\n" in said
+        assert record.id in said
+
+
+def test_hcp_and_ai_toolkit_show_their_visits(trainer: Path) -> None:
+    said = run(trainer, str(FOLDER / "hcp_handler.py"), "recipe.toml", "pictures")
+    pipeline = unmirrored(load_pipeline(trainer / "recipe.toml"))
+    for record in Records.read(trainer / "pictures"):
+        for epoch in (0, 1):
+            expected = f"{record.id}, visit {epoch + 1}: {pipeline.render(record, epoch=epoch).text}\n"
+            assert expected in said
+    (trainer / "extensions/captions").mkdir(parents=True)
+    shutil.copy(FOLDER / "ai_toolkit_extension.py", trainer / "extensions/captions/__init__.py")
+    env = {"CAPTIONKIT_RECIPE": "recipe.toml", "CAPTIONKIT_DATA": "pictures"}
+    assert run(trainer, "extensions/captions/__init__.py", **env) == said
+
+
+def test_the_extension_patches_when_ai_toolkit_imports_it(trainer: Path) -> None:
+    (trainer / "extensions/captions").mkdir(parents=True)
+    shutil.copy(FOLDER / "ai_toolkit_extension.py", trainer / "extensions/captions/__init__.py")
+    (trainer / "toolkit").mkdir()
+    (trainer / "toolkit/prompt_utils.py").write_text("def inject_trigger_into_prompt(*a): pass\n")
+    (trainer / "toolkit/dataloader_mixins.py").write_text(
+        "class CaptionProcessingDTOMixin:\n"
+        "    def load_caption(self): pass\n"
+        "    def get_caption(self): pass\n"
+        "class ImageProcessingDTOMixin:\n"
+        "    def load_and_process_image(self): pass\n"
+    )
+    script = (
+        "import importlib, pkgutil\n"
+        "for _, name, _ in pkgutil.iter_modules(['extensions']):\n"
+        "    print(importlib.import_module('extensions.' + name).AI_TOOLKIT_EXTENSIONS)\n"
+        "from toolkit.dataloader_mixins import CaptionProcessingDTOMixin as mixin\n"
+        "print(mixin.get_caption.__module__)\n"
+    )
+    said = run(trainer, "-c", script, CAPTIONKIT_RECIPE="recipe.toml", CAPTIONKIT_DATA="pictures")
+    assert said == "[]\ncaptionkit.adapters.ai_toolkit\n"
+
+
+def test_onetrainer_gets_its_arguments_and_the_patch(trainer: Path) -> None:
+    mixin = trainer / "modules/dataLoader/mixin"
+    mixin.mkdir(parents=True)
+    (mixin / "DataLoaderText2ImageMixin.py").write_text(
+        "class DataLoaderText2ImageMixin:\n    def _augmentation_modules(self, config): return []\n"
+    )
+    (trainer / "scripts").mkdir()
+    (trainer / "scripts/train.py").write_text(
+        "import sys\n"
+        "from modules.dataLoader.mixin.DataLoaderText2ImageMixin import DataLoaderText2ImageMixin as m\n"
+        "print(__name__, sys.argv, m._augmentation_modules.__module__)\n"
+    )
+    example = str(FOLDER / "train_onetrainer.py")
+    said = run(trainer, example, "recipe.toml", "pictures", "--config-path", "config.json")
+    arguments = ["scripts/train.py", "--config-path", "config.json"]
+    assert said == f"__main__ {arguments} captionkit.adapters.onetrainer\n"
+
+
+def test_everydream_gets_its_arguments_and_the_plugin(trainer: Path) -> None:
+    (trainer / "plugins").mkdir()
+    (trainer / "plugins/plugins.py").write_text("class BasePlugin:\n    pass\n")
+    (trainer / "train.py").write_text(
+        "import importlib, sys\n"
+        "place, _, name = sys.argv[-1].rpartition('.')\n"
+        "plugin = getattr(importlib.import_module(place), name)()\n"
+        "plugin.on_epoch_start(epoch=0)\n"
+        "print(sys.argv[:-1], plugin.transform_caption('b'), sep='; ')\n"
+    )
+    example = str(FOLDER / "train_everydream.py")
+    said = run(trainer, example, "recipe.toml", "pictures", "--config", "train.json")
+    arguments, text = said.strip().split("; ")
+    assert arguments == "['train.py', '--config', 'train.json', '--plugins']"
+    assert set(text.split(", ")) <= {"cat", "left arm up", "tree", "sky"}
+
+
+def test_naifu_gets_its_arguments_and_a_function_that_is_ready(trainer: Path) -> None:
+    (trainer / "trainer.py").write_text(
+        "import sys\nfrom captionkit.adapters import naifu\nprint(__name__, sys.argv, len(naifu._ready))\n"
+    )
+    example = str(FOLDER / "train_naifu.py")
+    said = run(trainer, example, "recipe.toml", "pictures", "--config", "c.yaml")
+    assert said == "__main__ ['trainer.py', '--config', 'c.yaml'] 1\n"
+
+
+def test_simpletuner_gets_its_arguments_and_the_patch(trainer: Path) -> None:
+    (trainer / "simpletuner/helpers").mkdir(parents=True)
+    (trainer / "simpletuner/helpers/prompts.py").write_text(
+        "class PromptHandler:\n"
+        "    @staticmethod\n    def magic_prompt(): pass\n"
+        "    @staticmethod\n    def get_all_captions(): pass\n"
+    )
+    (trainer / "simpletuner/train.py").write_text(
+        "import sys\nfrom simpletuner.helpers.prompts import PromptHandler as handler\n"
+        "print(__name__, sys.argv[1:], handler.magic_prompt.__module__)\n"
+    )
+    example = str(FOLDER / "train_simpletuner.py")
+    said = run(trainer, example, "recipe.toml", "pictures", "--more", "1")
+    assert said == "__main__ ['--more', '1'] captionkit.adapters.simpletuner\n"
