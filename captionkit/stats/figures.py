@@ -23,6 +23,8 @@ from captionkit.stats.unmatched import There, unmatched
 
 MOST_LOST = 20
 """So many of the tags that the budget cut are named."""
+MOST_OPENINGS = 20
+"""And so many of the words with which captions begin."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def figures(
         unmatched=unmatched(mentions(pipeline), _there(scan, names)),
         typos=typos(counts, categories, _vouched(pipeline)),
         oddities=_oddities(pipeline, gathered, shares),
+        openings=_openings(captions),
         num_tags_on_records=scan.spellings.total(),
         categories=tuple(sorted(kinds.items(), key=lambda item: (-item[1], item[0] or ""))),
         prose_sources=tuple(sorted(scan.prose_sources.items(), key=_most_first)),
@@ -201,7 +204,14 @@ def _budget(pipeline: CaptionPipeline, captions: Captions, shares: Shares) -> Bu
         tags_lost=captions.lost_tags.total(),
         sentences_lost=captions.lost_sentences,
         most_lost=tuple(lost[:MOST_LOST]),
+        examples=tuple(captions.cut_ids.names),
     )
+
+
+def _openings(captions: Captions) -> tuple[tuple[str, Share], ...]:
+    total = captions.openings.total()
+    most = sorted(captions.openings.items(), key=_most_first)[:MOST_OPENINGS]
+    return tuple((words, Share(count, total)) for words, count in most if count > 1 and words)
 
 
 def _flips(pipeline: CaptionPipeline, scan: Scan, captions: Captions, shares: Shares) -> Flips:

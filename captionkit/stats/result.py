@@ -112,6 +112,8 @@ class Budget:
     """In all drawn captions together."""
     most_lost: tuple[tuple[str, int], ...]
     """The tags that were cut most often."""
+    examples: tuple[str, ...] = ()
+    """Ids of a few records of which a caption was cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,9 @@ class Stats:
     typos: tuple[Typo, ...]
     oddities: tuple[Oddity, ...] = ()
     """By kind; those that do not occur are left out."""
+    openings: tuple[tuple[str, Share], ...] = ()
+    """(first three words, share of the trained captions that hold sentences), most frequent first; those of
+    one caption alone are left out."""
     num_tags_on_records: int = 0
     """The tags of all records together."""
     categories: tuple[tuple[str | None, int], ...] = ()
