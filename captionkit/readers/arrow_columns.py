@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from captionkit.errors import DataError
 from captionkit.needs import needed
 from captionkit.readers.facts import ID_KEY, INFO_KEY
-from captionkit.readers.fields import CAPTION_KEYS, IMAGE_KEYS, TAGS_KEY, misspelt
+from captionkit.readers.fields import CAPTION_KEYS, IMAGE_KEYS, TAGS_KEY
 
 KNOWN = frozenset({ID_KEY, INFO_KEY, TAGS_KEY, *CAPTION_KEYS, *IMAGE_KEYS})
 _NESTED = frozenset({TAGS_KEY, *CAPTION_KEYS})
@@ -22,31 +21,6 @@ def pyarrow() -> Any:
     for module in ("compute", "ipc", "parquet"):
         needed(f"pyarrow.{module}", "tables", "reading and writing Parquet and Arrow tables")
     return pa
-
-
-def check_schema(names: list[str], where: str) -> None:
-    """Raises `DataError` when no row of a table with these columns can be a record."""
-    columns = f"its columns are {', '.join(map(repr, names))}" if names else "it has no columns"
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(
-            f"has more than one column {' and '.join(map(repr, twice))}; {columns}",
-            where=where,
-            hint="keep one of them",
-        )
-    if not any(name in names for name in (TAGS_KEY, *CAPTION_KEYS)):
-        near = "; ".join(f"did {key!r} mean {meant!r}?" for key, meant in misspelt(dict.fromkeys(names)))
-        raise DataError(
-            f"has neither a column of tags nor one of captions; {columns}",
-            where=where,
-            hint=near or f"call one {TAGS_KEY!r} or {CAPTION_KEYS[0]!r}",
-        )
-    if not any(name in names for name in (ID_KEY, *IMAGE_KEYS)):
-        raise DataError(
-            f"has neither a column of ids nor one of pictures; {columns}",
-            where=where,
-            hint=f"call one {ID_KEY!r} or {IMAGE_KEYS[1]!r}",
-        )
 
 
 def wanted(field: Any) -> bool:
@@ -146,7 +120,7 @@ def _plain_type(kind: Any) -> Any:
 
 
 def _iso(array: Any) -> Any:
-    """Times as text: `2021-05-01T12:30:00`, with a fraction where there is one; with a zone as UTC, with Z."""
+    """Times as text: `2021-05-01T12:30:00`, with a fraction where there is one; those with a zone in UTC."""
     pa = pyarrow()
     pc = pa.compute
     if pa.types.is_timestamp(array.type) and array.type.tz is not None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from captionkit.errors import CaptionkitError, DataError
 from captionkit.readers.arrow_columns import (
-    check_schema,
     embeds_pictures,
     pyarrow,
     wanted,
@@ -18,6 +17,7 @@ from captionkit.readers.arrow_columns import (
 )
 from captionkit.readers.arrow_rows import ROWS_PER_BLOCK, blocks_of
 from captionkit.readers.source import Block, Report, Source
+from captionkit.readers.table_columns import check_columns
 from captionkit.readers.text import unreadable
 
 PARQUET_SUFFIX = ".parquet"
@@ -140,14 +140,21 @@ def _parquet(file: Path) -> tuple[Any, Iterator[Any]]:
     # Without pre_buffer and with a buffer, pages are read one by one, not row groups.
     table = pyarrow().parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
     schema = table.schema_arrow
-    check_schema(schema.names, str(file))
-    return schema, table.iter_batches(batch_size=ROWS_PER_BLOCK, columns=wanted_leaves(schema))
+    check_columns(schema.names, str(file))
+    columns = wanted_leaves(schema)
+
+    def batches() -> Iterator[Any]:
+        # Group by group: a batch over two of them cannot be made of lists whose dictionaries differ.
+        for group in range(table.num_row_groups):
+            yield from table.iter_batches(batch_size=ROWS_PER_BLOCK, row_groups=[group], columns=columns)
+
+    return schema, batches()
 
 
 def _arrow_file(file: Path) -> tuple[Any, Iterator[Any]]:
     pa = pyarrow()
     schema = pa.ipc.open_file(str(file)).schema
-    check_schema(schema.names, str(file))
+    check_columns(schema.names, str(file))
     options = pa.ipc.IpcReadOptions(included_fields=_wanted_places(schema))
 
     def batches() -> Iterator[Any]:
@@ -168,7 +175,7 @@ def _arrow_stream(file: Path) -> tuple[Any, Iterator[Any]]:
     pa = pyarrow()
     with pa.OSFile(str(file)) as opened:
         schema = pa.ipc.open_stream(opened).schema
-    check_schema(schema.names, str(file))
+    check_columns(schema.names, str(file))
     options = pa.ipc.IpcReadOptions(included_fields=_wanted_places(schema))
 
     def batches() -> Iterator[Any]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from captionkit.errors import CaptionkitError, DataError
 from captionkit.needs import needed
-from captionkit.readers.arrow_columns import check_schema, embeds_pictures, pyarrow
+from captionkit.readers.arrow_columns import embeds_pictures, pyarrow
 from captionkit.readers.arrow_rows import ROWS_PER_BLOCK, RowsBlock, blocks_of
 from captionkit.readers.source import Block, Report, Source, strict
+from captionkit.readers.table_columns import check_columns
 from captionkit.readers.text import unreadable
 from captionkit.record import Record
 
@@ -179,7 +180,7 @@ def _blocks(dataset: Any, where: str, stem: str) -> Iterator[RowsBlock]:
     with _errors_of(where):
         for table in dataset.with_format("arrow").iter(ROWS_PER_BLOCK):
             if first == 1:
-                check_schema(table.schema.names, where)
+                check_columns(table.schema.names, where)
             embedded = stem if embeds_pictures(table.schema) else None
             for batch in _named(table, labels).combine_chunks().to_batches():
                 yield from blocks_of(batch, where, first, embedded)

@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from captionkit.readers.arrow_columns import pyarrow
 from captionkit.readers.facts import ID_KEY, INFO_KEY
 from captionkit.readers.fields import TAGS_KEY
-from captionkit.record import Fact, Record
+from captionkit.record import Fact
 from captionkit.writers.fact_columns import ColumnKind, FactUse, columns
-from captionkit.writers.fields import HUMAN, fields_of, has_content
-from captionkit.writers.target import Losses
+from captionkit.writers.fields import HUMAN
+from captionkit.writers.readable import Fields
 
 IMAGE_KEY = "image"
 CAPTION_KEY = "caption"
 CAPTIONS_KEY = "captions"
 FIRST = frozenset({ID_KEY, IMAGE_KEY, TAGS_KEY, CAPTION_KEY, CAPTIONS_KEY, INFO_KEY})
 """The columns that are no fact."""
-
-Fields = dict[str, Any]
-
-
-def readable(records: Iterable[Record], losses: Losses) -> list[Fields]:
-    """The fields of all records that a reader would take; the others are noted."""
-    rows: list[Fields] = []
-    for record in records:
-        if has_content(record):
-            rows.append(fields_of(record, losses))
-        else:
-            losses.add("records without tags and captions", record.id)
-    return rows
-
-
-def as_unicode(rows: list[Fields], losses: Losses) -> list[Fields]:
-    """The rows with a replacement character for each half of a surrogate pair, which is no text."""
-    whole = [_as_unicode(row) for row in rows]
-    for before, after in zip(rows, whole, strict=True):
-        if before != after:
-            losses.add("halves of surrogate pairs in texts", str(after[ID_KEY]))
-    return whole
 
 
 def batch_of(rows: list[Fields]) -> tuple[Any, dict[str, FactUse]]:
@@ -147,11 +125,3 @@ def _facts(rows: list[Fields]) -> tuple[dict[str, dict[int, Fact]], dict[int, di
         if INFO_KEY in row:
             infos[number] = dict(row[INFO_KEY])
     return facts, infos
-
-
-def _as_unicode(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    if isinstance(value, dict):
-        return {_as_unicode(key): _as_unicode(inner) for key, inner in value.items()}
-    return [_as_unicode(inner) for inner in value] if isinstance(value, list) else value

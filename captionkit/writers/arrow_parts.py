@@ -18,17 +18,16 @@ from captionkit.writers.arrow_batch import (
     CAPTIONS_KEY,
     FIRST,
     IMAGE_KEY,
-    as_unicode,
     batch_of,
     caption_type,
     column_type,
     info_json,
-    readable,
     tag_type,
 )
 from captionkit.writers.fact_columns import FactUse, columns, from_json, merged, to_json
 from captionkit.writers.fields import HUMAN
 from captionkit.writers.parts import Parts
+from captionkit.writers.readable import as_unicode, readable
 from captionkit.writers.target import Losses, Sink
 
 _USES = b"captionkit.facts"
