@@ -87,7 +87,7 @@ def install(recipe: CaptionPipeline | PathLike, data: Records | PathLike | None 
 
     `recipe` and `data` as for `Captioner`. Where OneTrainer caches latents no picture is mirrored: it would
     cache some of them mirrored, and go on with the captions of others. Raises `CaptionkitError` when
-    OneTrainer cannot be imported, or is built otherwise.
+    OneTrainer cannot be imported, or is built otherwise; the run raises it for several GPUs.
     """
     captioner = Captioner(recipe, data)
     name = "modules.dataLoader.mixin.DataLoaderText2ImageMixin"
@@ -95,10 +95,24 @@ def install(recipe: CaptionPipeline | PathLike, data: Records | PathLike | None 
     augmentation = mixin._augmentation_modules
 
     def augmentation_with_captions(self: Any, config: Any) -> list[Any]:
-        step = CaptionStep(captioner, mirror=not config.latent_caching)
+        step = CaptionStep(captioner, mirror=not _caches_pictures(config))
         return with_captions(augmentation(self, config), step)
 
     mixin._augmentation_modules = augmentation_with_captions
+
+
+def _caches_pictures(config: Any) -> bool:
+    """Whether this run caches latents, by either name of the setting. Raises `CaptionkitError` for what
+    cannot work."""
+    if getattr(config, "multi_gpu", False):
+        raise CaptionkitError(
+            "OneTrainer starts a process of its own for each further GPU, which would train on other captions",
+            hint="train on one GPU, or on captions that `captionkit bake` has written out",
+        )
+    names = [name for name in ("latent_caching", "image_caching") if hasattr(config, name)]
+    if not names:
+        raise CaptionkitError("OneTrainer's config has neither `latent_caching` nor `image_caching`")
+    return any(getattr(config, name) for name in names)
 
 
 def _peer(name: str) -> Any:

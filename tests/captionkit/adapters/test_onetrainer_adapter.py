@@ -133,12 +133,13 @@ def _started(modules: list[Any]) -> Any:
     return whole[-1]
 
 
+@pytest.mark.parametrize("setting", ["latent_caching", "image_caching"])  # The older name and the newer.
 @pytest.mark.parametrize("caching", [False, True])
-def test_each_epoch_s_prompt_and_picture_are_those_of_the_pipeline(caching: bool) -> None:
+def test_each_epoch_s_prompt_and_picture_are_those_of_the_pipeline(caching: bool, setting: str) -> None:
     install(pipeline(), records())
     mixin: Any = sys.modules["modules.dataLoader.mixin.DataLoaderText2ImageMixin"]
     loader = mixin.DataLoaderText2ImageMixin()
-    last = _started(loader._augmentation_modules(SimpleNamespace(latent_caching=caching)))
+    last = _started(loader._augmentation_modules(SimpleNamespace(**{setting: caching})))
     assert last.length() == len(pictures())
     expected = never_mirrored() if caching else pipeline()
     flips = set()
@@ -175,6 +176,16 @@ def test_a_picture_without_a_record_has_the_text_that_onetrainer_read() -> None:
     with pytest.warns(UserWarning, match="none of 12 records belongs to the picture '/data/new.png'"):
         item = step.item(0, "/data/new.png", "cat, dog")
     assert set(item["prompt"].split(", ")) <= {"cat", "dog"}
+
+
+def test_a_run_in_several_processes_is_refused_since_the_others_have_no_patch() -> None:
+    install(pipeline(), records())
+    mixin: Any = sys.modules["modules.dataLoader.mixin.DataLoaderText2ImageMixin"]
+    loader = mixin.DataLoaderText2ImageMixin()
+    with pytest.raises(CaptionkitError, match="a process of its own for each further GPU"):
+        loader._augmentation_modules(SimpleNamespace(latent_caching=False, multi_gpu=True))
+    with pytest.raises(CaptionkitError, match="neither `latent_caching` nor"):
+        loader._augmentation_modules(SimpleNamespace())
 
 
 def test_another_onetrainer_is_refused() -> None:
