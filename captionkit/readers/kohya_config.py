@@ -175,7 +175,8 @@ def _passed_over(subset: KohyaSubset, seen: set[str], where: str) -> DataError |
             hint="put the second into a dataset of its own",
         )
     if subset.get("num_repeats") < 1:
-        return DataError("num_repeats is 0, so no picture of it is trained", where=where)
+        place = subset.places["num_repeats"]
+        return DataError(f"num_repeats is 0, so no picture of {subset.name!r} is trained", where=place)
     return None
 
 

@@ -10,11 +10,11 @@ from itertools import islice
 from pathlib import Path
 
 from captionkit.errors import CaptionkitError, DataError
-from captionkit.readers.kohya_caption import KohyaCaptions
+from captionkit.readers.kohya_caption import KohyaCaptions, parted
 from captionkit.readers.kohya_config import KohyaConfig, KohyaSubset, read_kohya_config
 from captionkit.readers.source import Block, Report, Source
 from captionkit.readers.text import unreadable
-from captionkit.record import Fact, Record
+from captionkit.record import Fact, Record, parse_tags
 
 KOHYA_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".jxl", ".png", ".webp"})
 """The pictures that sd-scripts reads, some of them with a package of their own."""
@@ -31,7 +31,7 @@ class KohyaDatasetSource(Source):
     `enable_wildcard` each line is one: the first gives tags and sentences, each other is a caption as it
     stands. Without such a file it is `class_tokens`. Whole sentences become captions unless `sentences` is
     false, and `caption_separator` parts the tags. A fine-tuning subset has the records of its
-    `metadata_file`.
+    `metadata_file` (`KohyaMetadataSource`).
 
     What a subset says becomes facts of its pictures, so that one recipe can treat subsets differently:
     `kohya.subset` (its `image_dir` or `metadata_file` as it is written there), `kohya.num_repeats`, and every
@@ -60,7 +60,8 @@ class KohyaDatasetSource(Source):
 
     @property
     def unit(self) -> str:
-        return "pictures"
+        # How many pictures a piece of metadata holds is known when it is read.
+        return "pieces" if any(part.metadata for part in self.parts) else "pictures"
 
     @property
     def root(self) -> Path:
@@ -94,15 +95,23 @@ class KohyaDatasetSource(Source):
         captions = KohyaCaptions.of(part.subset, part.folder, frozenset(names), self.sentences)
         rest = iter(pictures)
         while some := tuple(islice(rest, PICTURES_PER_BLOCK)):
-            yield _FolderBlock(part, self.root, some, several, captions)
+            amount = len(some) if self.unit == "pictures" else 1
+            yield _FolderBlock(part, self.root, amount, some, several, captions)
 
     def _metadata(self, part: _Part, report: Report) -> Iterator[Block]:
         from captionkit.readers.kohya_metadata import KohyaMetadataSource
 
-        for block in KohyaMetadataSource(
-            _found(part.subset.values["metadata_file"], self.config.path)
-        ).blocks(report):
-            yield _MetadataBlock(part, self.root, block)
+        file = _found(part.subset.values["metadata_file"], self.config.path)
+        if not file.is_file():
+            where = part.subset.places["metadata_file"]
+            hint = f"looked for {file}; relative paths start where the command is run"
+            report(DataError(f"no such file: {part.subset.name!r}", where=where, hint=hint))
+            return
+        try:
+            for block in KohyaMetadataSource(file, part.folder).blocks(report):
+                yield _MetadataBlock(part, self.root, block)
+        except DataError as error:  # This one cannot be read; other subsets may be.
+            report(error)
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,7 @@ class _Part:
 class _FolderBlock(Block):
     part: _Part
     root: Path
+    size: int
     pictures: tuple[str, ...]
     several: frozenset[str]
     """Names without suffix that more than one picture has."""
@@ -136,7 +146,7 @@ class _FolderBlock(Block):
 
     @property
     def amount(self) -> int:
-        return len(self.pictures)
+        return self.size
 
     def records(self, report: Report) -> Iterator[Record]:
         for name in self.pictures:
@@ -163,14 +173,19 @@ class _MetadataBlock(Block):
 
     @property
     def amount(self) -> int:
-        return self.block.amount
+        return 1
 
     def records(self, report: Report) -> Iterator[Record]:
+        get = self.part.subset.get
+        separator, keep = get("caption_separator"), get("keep_tokens_separator")
         for record in self.block.records(report):
             if record.image is not None and ".." in Path(record.image).parts:
                 report(DataError("leads out of its folder", where=f"{self.part.subset.name}: {record.image}"))
                 continue
-            yield self.part.record(record, self.root)
+            if separator != ",":
+                parts = parse_tags(", ".join(tag.name for tag in record.tags), separator=separator or ",")
+                record = replace(record, tags=parts)
+            yield self.part.record(replace(record, tags=parted(record.tags, keep)), self.root)
 
 
 def _parts(config: KohyaConfig) -> tuple[_Part, ...]:
