@@ -106,7 +106,7 @@ def _caches_pictures(config: Any) -> bool:
     cannot work."""
     if getattr(config, "multi_gpu", False):
         raise CaptionkitError(
-            "OneTrainer starts a process of its own for each further GPU, which would train on other captions",
+            "OneTrainer starts a process of its own for each further GPU, which would have other captions",
             hint="train on one GPU, or on captions that `captionkit bake` has written out",
         )
     names = [name for name in ("latent_caching", "image_caching") if hasattr(config, name)]
