@@ -56,8 +56,8 @@ def always_together(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding
     yield Finding(
         severity=Severity.NOTE,
         code="always-together",
-        message="tags are trained with one and the same other tag nearly always, so that they cannot be asked "
-        "for by themselves",
+        message="tags are trained with one and the same other tag nearly always, so that they cannot be "
+        "asked for by themselves",
         count=len(found),
         of=sum(tag.count >= ENOUGH for tag in stats.tags),
         unit=f"tags on {ENOUGH} records or more",

@@ -38,7 +38,7 @@ def sources(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
             yield Finding(
                 severity=Severity.WARNING,
                 code="prose-unused",
-                message=f"records have captions in sentences, and `{address}` takes none where there are tags",
+                message=f"records have captions in sentences, and `{address}` takes none beside tags",
                 count=with_prose,
                 of=stats.num_records,
                 unit="records",
@@ -101,8 +101,8 @@ def empty(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
             of=share.of,
             unit="trained captions",
             examples=(),
-            do='[[steps]] kind = "empty_caption", p = 0.1, before the other dropouts; a short fine-tune may do '
-            "without",
+            do='[[steps]] kind = "empty_caption", p = 0.1, before the other dropouts; a short fine-tune may '
+            "do without",
         )
     elif share.value > TOO_MANY_EMPTY:
         yield Finding(

@@ -121,7 +121,7 @@ _NAMES: Mapping[str, tuple[Severity, str, str]] = {
     oddities.SENTENCE: (
         Severity.NOTE,
         "tags look like whole sentences",
-        'put them under "caption" in the data, or into .caption files: then they are not shuffled and dropped',
+        'put them under "caption" in the data, or into .caption files: then they are taken for no tags',
     ),
     oddities.NO_TAG: (
         Severity.WARNING,
