@@ -91,15 +91,15 @@ class KohyaEntries(EntryReader):
         tags, prose = self._texts(fields, where)
         if not tags and not prose:
             raise neither(fields, f"{where}: {path}")
+        if isinstance(key, int):
+            fields = {name: value for name, value in fields.items() if name != PATH_KEY}
         facts = facts_in(fields, where)
-        facts.pop(PATH_KEY, None)
         for name, prefix in ((IMAGE_SIZE, ""), (TRAIN_RESOLUTION, f"{TRAIN_RESOLUTION}.")):
             if fields.get(name) is not None:
                 facts.update(_size(fields[name], prefix, f"{where}: {name}", facts))
-        stem, suffix = os.path.splitext(path)
-        if suffix.lower() in _SUFFIXES:
-            return Record(stem, tags, prose, path, facts)
-        return Record(path, tags, prose, _beside(self.root, path) or path, facts)
+        bare = without_suffix(path)
+        image = path if bare != path else _beside(self.root, path) or path
+        return Record(bare, tags, prose, image, facts)
 
     def _texts(self, fields: Fields, where: str) -> tuple[tuple[Tag, ...], tuple[Prose, ...]]:
         tags, caption = fields.get(TAGS_KEY), fields.get(CAPTION_KEY)
@@ -114,6 +114,16 @@ class KohyaEntries(EntryReader):
             lines: list[str] = [line for line in caption.splitlines() if line.strip()]
             fields = {**fields, CAPTION_KEY: lines}
         return found, prose_in(fields, where)
+
+
+def without_suffix(path: str) -> str:
+    """The path without the suffix of a picture; what else follows a dot stays.
+
+    >>> [without_suffix(path) for path in ("fox/0001.png", "fox/v1.5", "fox/v1.5.JPG")]
+    ['fox/0001', 'fox/v1.5', 'fox/v1.5']
+    """
+    bare, suffix = os.path.splitext(path)
+    return bare if suffix.lower() in _SUFFIXES else path
 
 
 def _path(fields: Fields, where: str) -> str:

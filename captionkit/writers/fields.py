@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from itertools import groupby
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from captionkit.readers.facts import ID_KEY, INFO_KEY
 from captionkit.readers.fields import CAPTION_KEYS, IMAGE_KEYS, TAGS_KEY
@@ -15,7 +17,10 @@ from captionkit.writers.target import Losses
 HUMAN = Prose("").source
 """Who wrote a caption of which nothing else is said."""
 
-_TAKEN = frozenset({TAGS_KEY, *CAPTION_KEYS, *IMAGE_KEYS, ID_KEY, INFO_KEY})
+TAKEN = frozenset({TAGS_KEY, *CAPTION_KEYS, *IMAGE_KEYS, ID_KEY, INFO_KEY})
+"""Keys that mean something else than a fact of their name."""
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SECOND_SEPARATOR = f"{SEPARATOR} {SEPARATOR}"
 # Whole numbers of more than 4,300 digits are refused by Python's JSON, in and out; a bit fewer are safe.
 _MOST_BITS = 14_000
@@ -34,7 +39,8 @@ def fields_of(record: Record, losses: Losses | None = None) -> dict[str, object]
     What JSON or the reader of it does not allow is left out or changed, and noted in `losses`: infinite
     numbers, numbers of thousands of digits, spaces around captions and captions of spaces alone, a separator
     `|||` inside a name, blank picture paths. A record without tags and captions gets its fields, but
-    `record_of` refuses it (`has_content`). Texts are not looked into, so that half a surrogate pair is kept.
+    `record_of` refuses it (`has_content`). Texts are not looked into: half a surrogate pair stays in them
+    (`as_unicode` replaces it).
 
     >>> fields_of(Record("a", (Tag("fox", "species"), Tag("snow", "general")), (Prose("A fox."),)))
     {'id': 'a', 'tags': {'species': ['fox'], 'general': ['snow']}, 'caption': 'A fox.'}
@@ -52,7 +58,7 @@ def fields_of(record: Record, losses: Losses | None = None) -> dict[str, object]
         fields.update(_prose(record.prose, losses, record.id))
     if record.info:
         assert isinstance(record.info, tuple)  # The record has seen to it.
-        fields.update(_facts(record.info, losses, record.id))
+        fields.update(fact_fields(record.info, losses, record.id))
     return fields
 
 
@@ -61,9 +67,42 @@ def has_content(record: Record) -> bool:
     return bool(record.tags) or any(piece.text.strip() for piece in record.prose)
 
 
+def readable(records: Iterable[Record], losses: Losses) -> list[dict[str, object]]:
+    """The fields of all records that `record_of` would take; the others are noted."""
+    rows: list[dict[str, object]] = []
+    for record in records:
+        if has_content(record):
+            rows.append(fields_of(record, losses))
+        else:
+            losses.add("records without tags and captions, left out", record.id)
+    return rows
+
+
+def as_unicode(rows: list[dict[str, object]], losses: Losses) -> list[dict[str, object]]:
+    """The rows with a replacement character for each half of a surrogate pair, which is no text; noted."""
+    whole: list[dict[str, object]] = [_as_unicode(row) for row in rows]
+    for before, after in zip(rows, whole, strict=True):
+        if before != after:
+            losses.add("halves of surrogate pairs in texts", str(after[ID_KEY]))
+    return whole
+
+
+def whole_characters(text: str) -> str:
+    """The text with U+FFFD, the replacement character, for each half of a surrogate pair."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def _as_unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, dict):
+        return {_as_unicode(key): _as_unicode(inner) for key, inner in value.items()}
+    return [_as_unicode(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _tags(tags: tuple[Tag, ...], losses: Losses, record_id: str) -> list[Entry] | dict[str, list[Entry]]:
     if any(SEPARATOR in tag.name for tag in tags):
-        tags = _separators_joined(tags, losses, record_id)
+        tags = separators_joined(tags, losses, record_id)
     groups = [(category, list(group)) for category, group in groupby(tags, key=_category)]
     by_category = {category: group for category, group in groups if category is not None}
     if len(by_category) == len(groups):
@@ -107,7 +146,7 @@ def _score(score: float) -> float | None:
     return exact if math.isfinite(exact) and exact == score else None
 
 
-def _separators_joined(tags: tuple[Tag, ...], losses: Losses, record_id: str) -> tuple[Tag, ...]:
+def separators_joined(tags: tuple[Tag, ...], losses: Losses, record_id: str) -> tuple[Tag, ...]:
     """Each separator under the one name by which it is read, though the second has another in a record."""
     joined: list[Tag] = []
     seen = False
@@ -138,7 +177,10 @@ def _prose(prose: tuple[Prose, ...], losses: Losses, record_id: str) -> dict[str
     return {"captions": [text for text, _ in kept]} if kept else {}
 
 
-def _facts(facts: Facts, losses: Losses, record_id: str) -> dict[str, object]:
+def fact_fields(
+    facts: Facts, losses: Losses, record_id: str, taken: frozenset[str] = TAKEN
+) -> dict[str, object]:
+    """The facts by their names; those whose names are `taken` under "info". Infinite ones are noted."""
     plain: dict[str, object] = {}
     info: dict[str, Fact] = {}
     for name, value in facts:
@@ -146,7 +188,7 @@ def _facts(facts: Facts, losses: Losses, record_id: str) -> dict[str, object]:
             losses.add("facts that are infinite", record_id)
         elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
             losses.add("facts that are numbers of thousands of digits", record_id)
-        elif name in _TAKEN:
+        elif name in taken:
             info[name] = value
         else:
             plain[name] = value

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from captionkit import CaptionkitError, DataError, Prose, Record, Tag
 from captionkit.readers.kohya_metadata import KohyaMetadataSource
 from captionkit.readers.parallel import map_blocks
 from captionkit.readers.source import Block, Report, strict
+from captionkit.record import Fact
+from captionkit.testing import strategies
+from captionkit.writers.fields import has_content
+from captionkit.writers.kohya_metadata import KohyaMetadataTarget
+from captionkit.writers.target import Losses
 
 
 def laid(folder: Path, content: Any, name: str = "meta_cap.json") -> Path:
@@ -112,7 +120,8 @@ def test_the_suffix_is_that_of_the_picture_that_lies_there(
     (tmp_path / "data" / "fox").mkdir(parents=True)
     for name in ("data/fox/0001.PNG", "data/fox/0002.webp", "data/fox/v1.5.jpg", "data/犬.png", "out.png"):
         (tmp_path / name).touch()
-    for options in ({}, {"images": tmp_path / "data"}):
+    several: list[dict[str, Any]] = [{}, {"images": tmp_path / "data"}]
+    for options in several:
         place = tmp_path if options else tmp_path / "data"
         record = one(place, key, {"tags": "a"}, **options)
         assert (record.id, record.image) == (record_id, image)
@@ -212,3 +221,143 @@ def test_processes_change_nothing(tmp_path: Path, name: str) -> None:
     # One entry has no comma or bracket behind it where the file is cut.
     assert sum(map(len, outcomes[0][0])) == 5000 - 8 - (".jsonl" not in name)
     assert len(outcomes[0][1]) == 9
+
+
+# -------------------------------------------------------------------------------------------------- written
+
+
+def write(file: Path, records: list[Record], size: int = 2) -> Losses:
+    """Write the records in chunks of so many."""
+    target, losses = KohyaMetadataTarget(file), Losses()
+    with target.open() as sink:
+        for start in range(0, len(records), size):
+            sink.append(target.encode(records[start : start + size], losses))
+    return losses
+
+
+def plain(record: Record) -> Record:
+    """The record without what the format has no place for."""
+    image = record.image or f"{record.id}.png"
+    tags = tuple(Tag(tag.name) for tag in record.tags)
+    return Record(
+        image.removesuffix(".png"), tags, tuple(Prose(p.text) for p in record.prose), image, record.info
+    )
+
+
+NAMES = ["meta.json", "meta.jsonl", "meta.json.gz"]
+
+
+@given(st.lists(strategies.records(), max_size=4), st.sampled_from(NAMES), st.booleans())
+def test_what_is_not_lost_is_read_back(records: list[Record], name: str, made_plain: bool) -> None:
+    records = [plain(record) if made_plain else record for record in records]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        losses = write(file, records)
+        expected = [record for record in records if has_content(record)]
+        if not expected:
+            with pytest.raises(DataError, match="holds no"):
+                read(file)
+            return
+        back, errors = read(file)
+        # Of a tag "," nothing is left.
+        assert len(back) + len(errors) == len(expected)
+        if not losses.counts:
+            assert back == records
+            assert errors == []
+            assert [[type(one.fact(name)) for name in dict(one.info)] for one in back] == [
+                [type(one.fact(name)) for name in dict(one.info)] for one in records
+            ]
+        if back:  # What was read is all there when it is written again.
+            again = Path(folder) / f"again {name}"
+            assert not write(again, back).counts
+            assert read(again) == (back, [])
+
+
+def test_the_file_is_what_the_trainer_reads(tmp_path: Path) -> None:
+    records = [
+        Record(
+            "fox/1",
+            (Tag("red fox", "species"), Tag("|||"), Tag("snow"), Tag("||| |||"), Tag("^_^", score=0.5)),
+            (Prose("One.", "cogvlm"), Prose("Two.")),
+            "fox/1.png",
+            {
+                "width": 64,
+                "height": 32,
+                "train_resolution.width": 8,
+                "score": 3,
+                "text": "t",
+                "image_size": 1,
+            },
+        ),
+        Record("犬", (), (Prose("One."),)),
+        Record("none"),
+    ]
+    file = tmp_path / "meta_cap.json"
+    losses = write(file, records)
+    assert json.loads(file.read_text()) == {
+        "fox/1.png": {
+            "tags": "red fox, |||, snow, |||, ^_^",
+            "caption": "One.\nTwo.",
+            "image_size": [64, 32],
+            "score": 3,
+            "train_resolution.width": 8,
+            "info": {"image_size": 1, "text": "t"},
+        },
+        "犬": {"caption": "One."},
+    }
+    assert file.read_text().splitlines()[2:] == ['"犬": {"caption": "One."}', "}"]
+    assert set(losses.counts) == {
+        "categories of tags",
+        "sources and scores of tags",
+        "sources of captions",
+        "the lack of a picture's path, for which the id stands",
+        "records without tags and captions, left out",
+    }
+    assert read(file)[0][0].info == records[0].info
+
+
+@pytest.mark.parametrize(
+    ("record", "lost"),
+    [
+        (Record("a", (Tag("x, y"),), (), "a.png"), "tags with commas"),
+        (Record("a", (Tag("{x"), Tag("y|z}")), (), "a.png"), "tags with commas"),
+        (Record("a", (Tag("x\ny"),), (), "a.png"), "tags with commas or line ends"),
+        (Record("a", (Tag("x|||y"),), (), "a.png"), "in their names, which are parted there"),
+        (Record("a", (), (Prose("x\ny"),), "a.png"), "line ends in captions"),
+        (Record("a", (), (Prose("x "),), "a.png"), "spaces around captions"),
+        (Record("7", (Tag("x"),), (), "a.png"), "ids that are not the picture's path"),
+        (Record("a", (Tag("x"),), (), "a.png", {"f": float("inf")}), "facts that are infinite"),
+    ],
+)
+def test_what_is_lost_is_said(tmp_path: Path, record: Record, lost: str) -> None:
+    losses = write(tmp_path / "meta.json", [record])
+    assert [lost in what for what in losses.counts] == [True]
+    assert read(tmp_path / "meta.json")[0] != [record]
+
+
+def test_facts_of_any_name_come_back(tmp_path: Path) -> None:
+    facts: dict[str, Fact] = {
+        "width": True,
+        "height": 5,
+        "train_resolution.width": 7,
+        "train_resolution.height": 0,
+        "train_resolution": 1.5,
+        "image_path": "x",
+        "image_size": "y",
+        "tags": "z",
+        "id": 3,
+        "a.b": False,
+    }
+    record = Record("a", (Tag("x"),), (), "a.png", facts)
+    for name in NAMES:
+        assert not write(tmp_path / name, [record]).counts
+        assert read(tmp_path / name) == ([record], [])
+
+
+def test_the_first_chunk_may_be_empty(tmp_path: Path) -> None:
+    records = [Record("none"), Record("none"), Record("a", (Tag("x"),), (), "a.png"), Record("none")]
+    assert len(write(tmp_path / "meta.json", records).counts) == 1
+    assert (tmp_path / "meta.json").read_text() == '{\n"a.png": {"tags": "x"}\n}\n'
+    write(tmp_path / "none.json", records[:2])
+    assert json.loads((tmp_path / "none.json").read_text()) == {}
+    assert KohyaMetadataTarget(tmp_path / "none.json").home == tmp_path
