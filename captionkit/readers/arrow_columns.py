@@ -80,6 +80,8 @@ def _plain(array: Any, field: Any) -> Any:
     if field.name in _TEXTS and _is_bytes(kind):
         # Viewed, not cast: what is no UTF-8 is found when the row is read, and named there.
         return array.cast(pa.large_binary()).view(pa.large_string())
+    if t.is_list_view(kind) or t.is_large_list_view(kind):
+        return _plain(_list_of_view(array), field)
     if t.is_run_end_encoded(kind):
         return _plain(pa.compute.run_end_decode(array), field)
     aim = _plain_type(kind)
@@ -100,17 +102,26 @@ def _children(field: Any) -> list[Any]:
     return [child for child in field.type if _can_be_fact(child.type)]
 
 
+def _list_of_view(array: Any) -> Any:
+    """A list view as a list. (pyarrow 26 casts them to lists with an offset too few.)"""
+    pa = pyarrow()
+    lengths = pa.compute.fill_null(array.value_lengths(), 0).cast(pa.int64())
+    ends = pa.compute.cumulative_sum(lengths)
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends])
+    return pa.LargeListArray.from_arrays(offsets, array.flatten(), mask=array.is_null())
+
+
 def _plain_type(kind: Any) -> Any:
-    """The type without dictionaries, run ends and views, inside lists, structs and maps too."""
+    """The type without dictionaries and views of text, inside lists, structs and maps too."""
     pa = pyarrow()
     t = pa.types
-    if t.is_dictionary(kind) or t.is_run_end_encoded(kind):
+    if t.is_dictionary(kind):
         return _plain_type(kind.value_type)
     if t.is_string_view(kind):
         return pa.large_string()
-    if t.is_large_list(kind) or t.is_large_list_view(kind):
+    if t.is_large_list(kind):
         return pa.large_list(_plain_type(kind.value_type))
-    if t.is_list(kind) or t.is_list_view(kind) or t.is_fixed_size_list(kind):
+    if t.is_list(kind) or t.is_fixed_size_list(kind):
         return pa.list_(_plain_type(kind.value_type))
     if t.is_struct(kind):
         return pa.struct([(child.name, _plain_type(child.type)) for child in kind])

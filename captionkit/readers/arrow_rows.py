@@ -93,13 +93,13 @@ class _Bad:
 
 def _rows(batch: Any) -> Iterator[dict[str, Any]]:
     names = batch.schema.names
-    columns = [_values(batch.column(at), batch.schema.field(at)) for at in range(len(names))]
+    columns = [column_values(batch.column(at), batch.schema.field(at)) for at in range(len(names))]
     for values in zip(*columns, strict=True):
         yield dict(zip(names, values, strict=True))
 
 
-def _values(array: Any, field: Any) -> Column:
-    """The values of a column as Python knows them; one that is broken does not spoil the others."""
+def column_values(array: Any, field: Any) -> Column:
+    """The values of a column as `record_of` takes them; one that is broken does not spoil the others."""
     try:
         # Only asked for where there are maps: it is ten times slower.
         strict: dict[str, Any] = {"maps_as_pydicts": "strict"} if "map<" in str(field.type) else {}

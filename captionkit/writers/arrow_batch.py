@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from captionkit.readers.arrow_columns import pyarrow
+from captionkit.readers.arrow_rows import WHOLE
 from captionkit.readers.facts import ID_KEY, INFO_KEY
 from captionkit.readers.fields import TAGS_KEY
 from captionkit.record import Fact
-from captionkit.writers.fact_columns import ColumnKind, FactUse, columns
+from captionkit.writers.fact_columns import FactUse, columns
 from captionkit.writers.fields import HUMAN
 from captionkit.writers.readable import Fields
 
@@ -36,6 +37,7 @@ def batch_of(rows: list[Fields]) -> tuple[Any, dict[str, FactUse]]:
     }
     name, captions = _captions(rows)
     made[name] = captions
+    fields = [pa.field(name, array.type) for name, array in made.items()]
     facts, infos = _facts(rows)
     uses = {name: FactUse.of(values.values()) for name, values in facts.items()}
     for fact, kind in columns(uses).items():
@@ -43,17 +45,20 @@ def batch_of(rows: list[Fields]) -> tuple[Any, dict[str, FactUse]]:
             for row, value in facts[fact].items():
                 infos.setdefault(row, {})[fact] = value
         else:
-            values = facts[fact]
-            made[fact] = pa.array([values.get(row) for row in range(len(rows))], column_type(kind))
+            values, field = facts[fact], fact_field(fact, uses[fact])
+            made[fact] = pa.array([values.get(row) for row in range(len(rows))], field.type)
+            fields.append(field)
     if infos:
         made[INFO_KEY] = pa.array([info_json(infos.get(row)) for row in range(len(rows))], text)
-    return pa.RecordBatch.from_pydict(made), uses
+        fields.append(pa.field(INFO_KEY, text))
+    return pa.RecordBatch.from_arrays(list(made.values()), schema=pa.schema(fields)), uses
 
 
-def column_type(kind: ColumnKind) -> Any:
-    """The Arrow type of a column of facts."""
+def fact_field(name: str, use: FactUse) -> Any:
+    """The Arrow column of a fact that has one; marked where whole numbers stand among decimals."""
     pa = pyarrow()
-    return {"bool": pa.bool_(), "int": pa.int64(), "decimal": pa.float64(), "text": pa.string()}[kind]
+    types = {"bool": pa.bool_(), "int": pa.int64(), "decimal": pa.float64(), "text": pa.string()}
+    return pa.field(name, types[use.column], metadata=dict([WHOLE]) if use.numbers_mixed else None)
 
 
 def info_json(facts: Mapping[str, Fact] | None) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from captionkit.readers.arrow_columns import pyarrow
-from captionkit.readers.arrow_rows import WHOLE
+from captionkit.readers.arrow_rows import column_values
 from captionkit.readers.facts import ID_KEY, INFO_KEY
 from captionkit.readers.fields import TAGS_KEY
 from captionkit.record import Fact, Record
@@ -20,7 +20,7 @@ from captionkit.writers.arrow_batch import (
     IMAGE_KEY,
     batch_of,
     caption_type,
-    column_type,
+    fact_field,
     info_json,
     tag_type,
 )
@@ -105,10 +105,7 @@ class ArrowParts(Sink):
         captions = (CAPTIONS_KEY, pa.list_(caption_type())) if self._has_captions else (CAPTION_KEY, text)
         tags = pa.list_(tag_type() if self._has_details else text)
         fields = [pa.field(*pair) for pair in ((ID_KEY, text), (IMAGE_KEY, text), (TAGS_KEY, tags), captions)]
-        for name, kind in kinds.items():
-            if kind != "mixed":
-                metadata = dict([WHOLE]) if self._uses[name].numbers_mixed else None
-                fields.append(pa.field(name, column_type(kind), metadata=metadata))
+        fields += [fact_field(name, self._uses[name]) for name, kind in kinds.items() if kind != "mixed"]
         if self._has_info or "mixed" in kinds.values():
             fields.append(pa.field(INFO_KEY, text))
         return _Shape(pa.schema(fields))
@@ -124,7 +121,12 @@ class _Shape:
         """A chunk's batch with these columns."""
         pa = pyarrow()
         made = {name: batch.column(name) for name in batch.schema.names}
-        loose = {name: made[name] for name in made if name not in FIRST and name not in self.schema.names}
+        kept = FIRST | set(self.schema.names)
+        loose = {
+            field.name: column_values(made[field.name], field)
+            for field in batch.schema
+            if field.name not in kept
+        }
         if loose:
             made[INFO_KEY] = _folded(made.get(INFO_KEY), loose, batch.num_rows)
         arrays = [
@@ -162,13 +164,13 @@ def _listed(made: Mapping[str, Any]) -> Any:
     return pa.array(rows, pa.list_(caption_type()))
 
 
-def _folded(info: Any, loose: Mapping[str, Any], num_rows: int) -> Any:
+def _folded(info: Any, loose: Mapping[str, list[Any]], num_rows: int) -> Any:
     """The column `info` with facts that get no column of their own."""
     pa = pyarrow()
     texts = [None] * num_rows if info is None else info.to_pylist()
     facts: list[dict[str, Fact]] = [{} if text is None else json.loads(text) for text in texts]
-    for name, column in loose.items():
-        for row, value in zip(facts, column.to_pylist(), strict=True):
+    for name, values in loose.items():
+        for row, value in zip(facts, values, strict=True):
             if value is not None:
                 row[name] = value
     return pa.array([info_json(row) for row in facts], pa.string())

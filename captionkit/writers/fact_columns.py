@@ -84,8 +84,10 @@ def merged(one: Mapping[str, FactUse], other: Mapping[str, FactUse]) -> dict[str
 
 
 def columns(uses: Mapping[str, FactUse]) -> dict[str, ColumnKind]:
-    """The column of each fact, in their order."""
-    kinds = {name: use.column for name, use in uses.items()}
+    """The column of each fact, in their order; a name with a NUL, at which some readers end it, has none."""
+    kinds: dict[str, ColumnKind] = {
+        name: "mixed" if "\0" in name else use.column for name, use in uses.items()
+    }
     typed = [name for name, kind in kinds.items() if kind != "mixed"]
     rare = sorted(typed, key=lambda name: -uses[name].count)[MOST_COLUMNS:]
     return kinds | dict.fromkeys(rare, "mixed")
