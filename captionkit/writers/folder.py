@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from captionkit.errors import DataError
 from captionkit.readers.sidecars import SIDECAR_SUFFIXES
@@ -20,15 +16,8 @@ from captionkit.record import Record
 from captionkit.writers.fields import has_content
 from captionkit.writers.pictures import inside, picture_of
 from captionkit.writers.sidecar_texts import Style, sidecar_texts
+from captionkit.writers.staging import Pictures, Staging, staging
 from captionkit.writers.target import Losses, Sink, Target
-
-Pictures: TypeAlias = Literal["stay", "copy", "link"]
-"""What becomes of the pictures.
-
-- stay: they lie in the folder already; only sidecars are written
-- copy: each is copied from `root`
-- link: a symbolic link leads to each
-"""
 
 
 @dataclass(frozen=True)
@@ -38,13 +27,15 @@ class FolderTarget(Target):
     A record goes beside its picture, whose path is the record's image relative to `root` (by default the
     folder itself). Its id is then that path without the suffix, and another id is noted as lost.
 
-    A sidecar that is there and says something else is never changed without being told to: that is an error
+    A sidecar that is there and holds something else is never changed without being told to: that is an error
     and nothing is written, unless `overwrite`. With it the sidecars of each written picture are replaced, and
     those that the record no longer needs are deleted.
 
     Left out, and noted: records without tags and captions, records without a picture, and pictures that lie
     outside the folder, in one that is hidden, or have no suffix of pictures. Two records of one picture, or
     of two pictures whose names differ in the suffix alone, are an error.
+
+    `pictures` says what becomes of the pictures, `style` which sidecars there are.
     """
 
     path: Path
@@ -58,7 +49,7 @@ class FolderTarget(Target):
         return self.path if self.pictures == "stay" else None
 
     @property
-    def _from(self) -> Path:
+    def picture_root(self) -> Path:
         """Where the pictures are."""
         return self.path if self.pictures == "stay" or self.root is None else self.root
 
@@ -72,9 +63,9 @@ class FolderTarget(Target):
             losses.add("records without tags and captions, left out", record.id)
             return None
         if self.pictures == "stay":
-            place = inside(record, self._from, losses)
+            place = inside(record, self.picture_root, losses)
         else:
-            place = picture_of(record, self._from, losses)
+            place = picture_of(record, self.picture_root, losses)
         if place is None:
             return None
         if any(part.startswith(".") for part in place.split("/")):
@@ -83,11 +74,7 @@ class FolderTarget(Target):
         texts = sidecar_texts(record, self.style, losses)
         if not texts:
             return None
-        try:
-            line = (json.dumps([place, texts], ensure_ascii=False) + "\n").encode()
-        except UnicodeEncodeError:
-            losses.add("records with half a surrogate pair, left out", record.id)
-            return None
+        line = sidecar_line(place, {suffix: _whole(text, record, losses) for suffix, text in texts.items()})
         if os.path.splitext(place)[0] != record.id:
             losses.add("ids that are not the picture's path", record.id)
         if self.pictures == "stay" and not (self.path / place).is_file():
@@ -98,87 +85,63 @@ class FolderTarget(Target):
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
-        """Write to a hidden folder inside; at the end its files take their places, one after the other."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".captionkit-", dir=self.path) as staging:
-                sink = _Sidecars(self, Path(staging))
-                yield sink
-                sink.finish()
-        except OSError as error:
-            raise DataError(f"cannot be written: {error.strerror or error}", where=str(self.path)) from error
+        with staging(self.path, overwrite=self.overwrite) as files:
+            yield _Sidecars(self, files)
+
+
+def _whole(text: str, record: Record, losses: Losses) -> str:
+    """The text with U+FFFD for each half of a surrogate pair."""
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if whole != text:
+        losses.add("halves of surrogate pairs in texts", record.id)
+    return whole
+
+
+def sidecar_line(place: str, texts: Mapping[str, str], source: str | None = None) -> bytes:
+    """One picture's piece of a chunk: the text of each sidecar by its suffix.
+
+    `source` is where the picture comes from, relative to `root`, where that is not `place`.
+    """
+    return (json.dumps([place, texts, source or place]) + "\n").encode()
 
 
 class _Sidecars(Sink):
-    """Files that wait until all are written, and the old ones that they replace."""
+    """Sidecars that wait until all are written, and the old ones that they replace."""
 
-    def __init__(self, target: FolderTarget, staging: Path) -> None:
-        self._target, self._staging = target, staging
-        self._old: list[Path] = []
+    def __init__(self, target: FolderTarget, files: Staging) -> None:
+        self._target, self._files = target, files
         # A listing serves all pictures of its folder, which mostly come one after the other.
         self._listing = lru_cache(maxsize=64)(_sidecars_in)
 
     def append(self, chunk: bytes) -> None:
         for line in chunk.splitlines():
-            place, texts = json.loads(line)
-            self._add(place, texts)
+            place, texts, source = json.loads(line)
+            self._once(place)
+            self._replace_old(os.path.splitext(place)[0], texts)
+            for suffix, text in texts.items():
+                self._files.write(f"{os.path.splitext(place)[0]}{suffix}", text.encode())
+            self._files.bring(self._target.picture_root / source, place, self._target.pictures)
 
-    def _add(self, place: str, texts: dict[str, str]) -> None:
-        stem = os.path.splitext(place)[0]
-        where = self._target.path / place
-        if any(os.path.lexists(self._staging / f"{stem}{mark}") for mark in (*SIDECAR_SUFFIXES, ".same")):
-            hint = "take one of the two records out, or rename a picture"
-            raise DataError("two records write the sidecars of one picture", where=str(where), hint=hint)
-        (self._staging / stem).parent.mkdir(parents=True, exist_ok=True)
-        self._look_at_old(stem, texts)
-        for suffix, text in texts.items():
-            (self._staging / f"{stem}{suffix}").write_bytes(text.encode())
-        (self._staging / f"{stem}.same").touch()
-        if self._target.pictures != "stay":
-            self._bring(place)
+    def _once(self, place: str) -> None:
+        """Leave a note, and raise `DataError` where there is one."""
+        folder, _, name = os.path.splitext(place)[0].rpartition("/")
+        note = self._files.hidden / folder / f".{name}"
+        note.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            note.touch(exist_ok=False)
+        except FileExistsError:
+            raise DataError(
+                "two records write the sidecars of one picture",
+                where=str(self._target.path / place),
+                hint="take one of the two records out, or rename a picture",
+            ) from None
 
-    def _look_at_old(self, stem: str, texts: dict[str, str]) -> None:
-        """Take note of what is there; of what says the same, nothing is written."""
+    def _replace_old(self, stem: str, texts: Mapping[str, str]) -> None:
+        """What is there and will not be written again would be read with it."""
         folder, _, name = stem.rpartition("/")
         for old in self._listing(self._target.path / folder).get(name, ()):
-            suffix = old.suffix
-            if suffix in texts and old.read_bytes() == texts[suffix].encode():
-                del texts[suffix]
-                continue
-            if not self._target.overwrite:
-                raise DataError(
-                    "is there already and says something else",
-                    where=str(old),
-                    hint="write to another folder, or say that it may be overwritten; nothing was changed",
-                )
-            if suffix not in texts:
-                self._old.append(old)
-
-    def _bring(self, place: str) -> None:
-        source, final, staged = self._target._from / place, self._target.path / place, self._staging / place
-        linked = self._target.pictures == "link"
-        if os.path.lexists(final):
-            same = os.path.samefile(source, final) if final.exists() else False
-            if same or (not linked and final.is_file() and filecmp.cmp(source, final, shallow=False)):
-                return
-            if not self._target.overwrite:
-                hint = "write to another folder, or say that it may be overwritten; nothing was changed"
-                raise DataError("is there already and is another picture", where=str(final), hint=hint)
-        if linked:
-            staged.symlink_to(source.resolve())
-        else:
-            shutil.copyfile(source, staged)
-
-    def finish(self) -> None:
-        """Put every file into its place, and delete those that are replaced by none."""
-        for folder, _, names in os.walk(self._staging):
-            place = self._target.path / Path(folder).relative_to(self._staging)
-            place.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                if not name.endswith(".same"):
-                    os.replace(Path(folder) / name, place / name)
-        for old in self._old:
-            old.unlink(missing_ok=True)
+            if old.suffix not in texts:
+                self._files.delete(old)
 
 
 def _sidecars_in(folder: Path) -> dict[str, list[Path]]:

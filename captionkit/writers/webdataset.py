@@ -6,10 +6,8 @@ import io
 import json
 import os
 import re
-import shutil
 import tarfile
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,12 @@ from pathlib import Path
 from captionkit.errors import DataError
 from captionkit.record import Record
 from captionkit.writers.fields import fields_of, has_content
+from captionkit.writers.parts import errors_of_writing, replaced, replaced_folder
 from captionkit.writers.pictures import picture_of
+from captionkit.writers.readable import as_unicode
 from captionkit.writers.target import Losses, Sink, Target
+
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 SAMPLES_PER_SHARD = 10_000
 BYTES_PER_SHARD = 1 << 30
@@ -57,6 +59,11 @@ class WebDatasetTarget(Target):
     def _single(self) -> bool:
         return self.path.suffix.lower() == ".tar"
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The most samples and bytes of a shard."""
+        return (1 << 62, 1 << 62) if self._single else (self.samples_per_shard, self.bytes_per_shard)
+
     def encode(self, records: Iterable[Record], losses: Losses) -> bytes:
         lines = (self._line(record, losses) for record in records)
         return b"".join(line for line in lines if line is not None)
@@ -74,59 +81,40 @@ class WebDatasetTarget(Target):
         fields = fields_of(record, losses)
         if picture is not None:
             fields.pop("image", None)
-        try:
-            text = json.dumps(fields, ensure_ascii=False)
-            return (json.dumps([_key(record), picture, text], ensure_ascii=False) + "\n").encode()
-        except UnicodeEncodeError:
-            losses.add("records with half a surrogate pair, left out", record.id)
-            return None
+        text = _dumps(fields)
+        if not _is_unicode(text):
+            text = _dumps(as_unicode([fields], losses)[0])
+        return (json.dumps([_key(record), picture, text]) + "\n").encode()
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
-        """Write to a folder beside the target, which takes its name at the end."""
         if not self._single and self.path.exists():
             _only_shards(self.path)
         elif self.path.is_dir():
             raise DataError("is a folder", where=str(self.path), hint="give another name")
-        try:
+        with errors_of_writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            place = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-        try:
-            sink = _Shards(self, place)
-            try:
-                yield sink
-            finally:
-                sink.close()
-            self._finish(place)
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
+            if self._single:
+                with replaced(self.path) as name:
+                    yield from _writing(_Shards(self, lambda number: name))
+            else:
+                with replaced_folder(self.path) as place:
+                    yield from _writing(_Shards(self, lambda number: place / f"pic-{number:06d}.tar"))
 
-    def _finish(self, place: Path) -> None:
-        if self._single:
-            os.replace(place / _name(0), self.path)
-            return
-        place.chmod(0o777 & ~_umask())
-        if self.path.exists():
-            before = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
-            os.replace(self.path, before)
-            os.replace(place, self.path)
-            shutil.rmtree(before, ignore_errors=True)
-        else:
-            os.replace(place, self.path)
+
+def _writing(shards: _Shards) -> Iterator[Sink]:
+    try:
+        yield shards
+    finally:
+        shards.close()
 
 
 class _Shards(Sink):
     """The tars that are written one after the other."""
 
-    def __init__(self, target: WebDatasetTarget, place: Path) -> None:
-        self._place, self._pictures = place, target.pictures
-        self._most = (
-            (1 << 62, 1 << 62) if target._single else (target.samples_per_shard, target.bytes_per_shard)
-        )
+    def __init__(self, target: WebDatasetTarget, name: Callable[[int], Path]) -> None:
+        self._name, self._pictures = name, target.pictures
+        self._most = target.bounds
         self._num_shards = self._samples = self._bytes = 0
         self._keys: set[str] = set()
         self._tar = self._next()
@@ -165,7 +153,7 @@ class _Shards(Sink):
         self._bytes += size
 
     def _next(self) -> tarfile.TarFile:
-        tar = tarfile.open(self._place / _name(self._num_shards), "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+        tar = tarfile.open(self._name(self._num_shards), "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
         self._num_shards += 1
         self._samples = self._bytes = 0
         self._keys.clear()
@@ -189,8 +177,12 @@ class _Shards(Sink):
         self._tar.close()
 
 
-def _name(number: int) -> str:
-    return f"pic-{number:06d}.tar"
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _key(record: Record) -> str:
@@ -212,13 +204,3 @@ def _only_shards(folder: Path) -> None:
     if other is not None:
         hint = "give a new folder"
         raise DataError(f"is a folder with other files in it, such as {other}", where=str(folder), hint=hint)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(f"cannot be written: {error.strerror or error}", where=str(path))

@@ -527,14 +527,14 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     ]
     losses = write(WebDatasetTarget(tmp_path / "out", tmp_path / "p"), records)
     back, _ = read(tmp_path / "out")
-    assert [record.id for record in back] == ["in", "absolute"]
+    assert [record.id for record in back] == ["in", "absolute", "half"]
     assert losses.examples == {
         "records whose picture is not there, left out": "gone",
         "records whose picture lies outside the folder, left out": "out",
         "records whose picture is of no kind that is read, left out": "key",
         "records without a picture, left out": "none",
         "records without tags and captions, left out": "empty",
-        "records with half a surrogate pair, left out": "half",
+        "halves of surrogate pairs in texts": "half",
     }
     assert losses.counts["records whose picture lies outside the folder, left out"] == 2
 

@@ -1,0 +1,104 @@
+"""Files written into a folder that may hold others: all of them beside it first, then each into its place."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from captionkit.errors import DataError
+from captionkit.writers.parts import errors_of_writing
+
+Pictures: TypeAlias = Literal["stay", "copy", "link"]
+"""What becomes of the pictures.
+
+- stay: they lie where they are; only texts are written
+- copy: each is copied
+- link: a symbolic link leads to each
+"""
+
+_HINT = "write to another folder, or say that it may be overwritten; nothing was changed"
+
+
+class Staging:
+    """New files of a folder, in a hidden folder inside it until `finish`.
+
+    A file that is there and holds something else is an error unless `overwrite`; one that holds the same
+    stays as it is.
+    """
+
+    def __init__(self, final: Path, hidden: Path, overwrite: bool) -> None:
+        self.final, self.hidden, self.overwrite = final, hidden, overwrite
+        self._old: list[Path] = []
+
+    def write(self, name: str, data: bytes) -> None:
+        """A file by its path in the folder. Raises `DataError` when it differs from what is there."""
+        final = self.final / name
+        if os.path.lexists(final):
+            if final.is_file() and final.stat().st_size == len(data) and final.read_bytes() == data:
+                return
+            self.may_replace(final)
+        staged = self.hidden / name
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_bytes(data)
+
+    def bring(self, source: Path, name: str, pictures: Pictures) -> None:
+        """A picture under a path in the folder. Raises `DataError` when another one is there."""
+        if pictures == "stay":
+            return
+        final, staged = self.final / name, self.hidden / name
+        if os.path.lexists(final):
+            if final.exists() and os.path.samefile(source, final):
+                return
+            if pictures == "copy" and final.is_file() and filecmp.cmp(source, final, shallow=False):
+                return
+            self.may_replace(final)
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        if pictures == "link":
+            staged.symlink_to(source.resolve())
+        else:
+            shutil.copyfile(source, staged)
+
+    def may_replace(self, old: Path) -> None:
+        """Raise `DataError` unless what is there may be overwritten."""
+        if not self.overwrite:
+            raise DataError("is there already and holds something else", where=str(old), hint=_HINT)
+
+    def delete(self, old: Path) -> None:
+        """Delete a file at the end. Raises `DataError` unless it may be overwritten."""
+        self.may_replace(old)
+        self._old.append(old)
+
+    def finish(self) -> None:
+        """Put every file into its place, and delete what is to be deleted."""
+        for folder, _, names in os.walk(self.hidden):
+            place = self.final / Path(folder).relative_to(self.hidden)
+            place.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                if not name.startswith("."):  # Notes of those that write.
+                    os.replace(Path(folder) / name, place / name)
+        for old in self._old:
+            old.unlink(missing_ok=True)
+
+
+@contextmanager
+def staging(final: Path, *, overwrite: bool = False) -> Iterator[Staging]:
+    """New files of a folder, which is made where it is not there; they are put into their places when the
+    context is left without an error. Raises `DataError` where it cannot be written."""
+    made = not final.exists()
+    with errors_of_writing(final):
+        final.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".captionkit-", dir=final) as hidden:
+                files = Staging(final, Path(hidden), overwrite)
+                yield files
+                files.finish()
+        except BaseException:
+            if made and not any(final.iterdir()):
+                final.rmdir()
+            raise
