@@ -75,7 +75,7 @@ def _value(value: Any, depth: int) -> str:
         return "\n".join(["[", *lines, "    " * depth + "]"])
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(one, depth) for one in value) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return _quoted(value)
 
 
 def _comment(step: Mapping[str, Any], depth: int) -> list[str]:
@@ -86,4 +86,9 @@ def _comment(step: Mapping[str, Any], depth: int) -> list[str]:
 
 def _key(key: str) -> str:
     plain = key.replace("_", "").replace("-", "")
-    return key if plain.isascii() and plain.isalnum() else json.dumps(key, ensure_ascii=False)
+    return key if plain.isascii() and plain.isalnum() else _quoted(key)
+
+
+def _quoted(value: Any) -> str:
+    """A text, number, true or false; JSON's are TOML's, but for the delete character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,31 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import ConcatDataset, Dataset, get_worker_info
 
+from tests.captionkit.kohya_captions import BaseSubset, ByRandom, Now, process_caption
+
+__all__ = ["BaseDataset", "BaseSubset", "DatasetGroup", "ImageInfo", "collator_class"]
+
 Example = dict[str, Any]
-
-
-@dataclass
-class BaseSubset:
-    """The options of a subset that captions and mirroring depend on."""
-
-    image_dir: str = "fox"
-    num_repeats: int = 1
-    shuffle_caption: bool = False
-    caption_separator: str = ","
-    keep_tokens: int = 0
-    keep_tokens_separator: str | None = None
-    secondary_separator: str | None = None
-    enable_wildcard: bool = False
-    flip_aug: bool = False
-    random_crop: bool = False
-    caption_dropout_rate: float = 0.0
-    caption_dropout_every_n_epochs: int = 0
-    caption_tag_dropout_rate: float = 0.0
-    caption_prefix: str | None = None
-    caption_suffix: str | None = None
-    token_warmup_min: int = 1
-    token_warmup_step: float = 0
-    is_reg: bool = False
 
 
 @dataclass
@@ -116,48 +95,14 @@ class BaseDataset(Dataset[Example]):
         self.current_step = step
 
     def process_caption(self, subset: BaseSubset, caption: str) -> str:
-        """The order of reference/kohya.md, section 1.1."""
-        caption = " ".join(filter(None, (subset.caption_prefix, caption)))
-        caption = " ".join(filter(None, (caption, subset.caption_suffix)))
-        every = subset.caption_dropout_every_n_epochs
-        dropped = subset.caption_dropout_rate > 0 and random.random() < subset.caption_dropout_rate
-        if dropped or (every > 0 and self.current_epoch % every == 0):
-            return ""
-        lines = caption.split("\n")
-        caption = random.choice(lines) if subset.enable_wildcard else lines[0]
-        if subset.enable_wildcard:
-            caption = _filled(caption)
-        if subset.shuffle_caption or subset.token_warmup_step > 0 or subset.caption_tag_dropout_rate > 0:
-            caption = ", ".join(self._tags(subset, caption))
-        if subset.secondary_separator:
-            caption = caption.replace(subset.secondary_separator, subset.caption_separator)
-        for old, new in self.replacements.items():
+        now = Now(self.current_epoch, self.current_step, self.max_train_steps)
+        caption = process_caption(subset, caption, ByRandom(), now)
+        for old, new in self.replacements.items() if caption else ():
             if old:
                 caption = caption.replace(old, str(new))
             else:
                 caption = random.choice(new) if isinstance(new, list) else new
         return caption
-
-    def _tags(self, subset: BaseSubset, caption: str) -> list[str]:
-        """Fixed tags, loose tags as they are drawn, fixed tags."""
-        keep, last = subset.keep_tokens_separator, list[str]()
-        if keep and keep in caption:
-            parts = caption.split(keep, 2)
-            first, loose = _split(parts[0], subset), _split(parts[1], subset)
-            last = _split(parts[2], subset) if len(parts) == 3 else []
-        else:
-            every = [tag.strip() for tag in caption.strip().split(subset.caption_separator)]
-            first, loose = every[: subset.keep_tokens], every[subset.keep_tokens :]
-        if subset.token_warmup_step < 1:
-            subset.token_warmup_step = math.floor(subset.token_warmup_step * self.max_train_steps)
-        if subset.token_warmup_step and self.current_step < subset.token_warmup_step:
-            share = (len(loose) - subset.token_warmup_min) / subset.token_warmup_step
-            loose = loose[: math.floor(self.current_step * share) + subset.token_warmup_min]
-        if subset.shuffle_caption:
-            random.shuffle(loose)
-        if subset.caption_tag_dropout_rate > 0:
-            loose = [tag for tag in loose if random.random() >= subset.caption_tag_dropout_rate]
-        return first + loose + last
 
     def __len__(self) -> int:
         return len(self.buckets_indices)
@@ -216,14 +161,3 @@ class collator_class:
         dataset.set_current_epoch(self.current_epoch.value)
         dataset.set_current_step(self.current_step.value)
         return examples[0]
-
-
-def _split(text: str, subset: BaseSubset) -> list[str]:
-    return [tag for part in text.split(subset.caption_separator) if (tag := part.strip())]
-
-
-def _filled(text: str) -> str:
-    """Doubled braces stand for themselves; of each other pair one choice is drawn."""
-    text = text.replace("{{", "\0").replace("}}", "\1")
-    text = re.sub(r"\{([^}]+)\}", lambda found: random.choice(found[1].split("|")), text)
-    return text.replace("\0", "{").replace("\1", "}")
