@@ -114,7 +114,7 @@ def _errors_of(file: Path) -> Iterator[None]:
     pa = pyarrow()
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # The last of names of columns.
         if isinstance(error, OSError) and error.errno is not None:
             raise unreadable(file, error) from error
         why = " ".join(str(error).split())

@@ -149,6 +149,8 @@ class _Lines:
     number: int = 0
     """How many were read."""
     num_bytes: int = 0
+    told: int = 0
+    """How many of these bytes belong to blocks that were made."""
     faults: list[DataError] = field(default_factory=list)
     """Of lines that are no UTF-8, since these were last taken."""
     _peeked: str | None = None
@@ -207,7 +209,6 @@ def _block(lines: _Lines, names: tuple[str, ...], separator: str) -> CsvBlock | 
     """The next rows; None at the end of the file."""
     rows: list[tuple[int, list[str]]] = []
     faults: list[CaptionkitError] = []
-    begin = lines.num_bytes
     reader = csv.reader(lines, delimiter=separator, strict=True)
     ended = False
     with long_cells():
@@ -232,4 +233,5 @@ def _block(lines: _Lines, names: tuple[str, ...], separator: str) -> CsvBlock | 
                 rows.append((line, cells))
     if ended and not rows and not faults:
         return None
-    return CsvBlock(lines.file, names, tuple(rows), lines.num_bytes - begin, tuple(faults))
+    num_bytes, lines.told = lines.num_bytes - lines.told, lines.num_bytes
+    return CsvBlock(lines.file, names, tuple(rows), num_bytes, tuple(faults))

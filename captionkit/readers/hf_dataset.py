@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -178,13 +179,25 @@ def _blocks(dataset: Any, where: str, stem: str) -> Iterator[RowsBlock]:
     labels = {name: f.names for name, f in features.items() if type(f).__name__ == "ClassLabel" and f.names}
     first = 1
     with _errors_of(where):
-        for table in dataset.with_format("arrow").iter(ROWS_PER_BLOCK):
+        for table in _tables(dataset):
             if first == 1:
                 check_columns(table.schema.names, where)
             embedded = stem if embeds_pictures(table.schema) else None
             for batch in _named(table, labels).combine_chunks().to_batches():
                 yield from blocks_of(batch, where, first, embedded)
                 first += batch.num_rows
+
+
+def _tables(dataset: Any) -> Iterator[Any]:
+    """The rows as Arrow tables."""
+    if dataset.features is not None:
+        yield from dataset.with_format("arrow").iter(ROWS_PER_BLOCK)
+        return
+    # Of rows that code makes, only the rows themselves tell the types; together they tell more than one does.
+    rows = iter(dataset)
+    while some := list(islice(rows, ROWS_PER_BLOCK)):
+        names = dict.fromkeys(name for row in some for name in row)
+        yield pyarrow().table({name: [row.get(name) for row in some] for name in names})
 
 
 def _named(table: Any, labels: dict[str, list[str]]) -> Any:
