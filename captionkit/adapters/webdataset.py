@@ -28,8 +28,8 @@ class CaptionSample:
     """For `WebDataset(...).decode("pil").map(CaptionSample(pipeline))`: each sample gets `text` and `flip`.
 
     Its pictures are mirrored where the draw says so; for that it stands behind `.decode`. With
-    `Captioned(pictures=())` it may stand anywhere, and `flip` says what is left to do. `.map_dict` would not
-    do: it hides the key, on which the draws hang.
+    `Captioned(pictures=())` it may stand before `.decode("pil", partial=True)`, and `flip` says what is left
+    to do. `.map_dict` would not do: it hides the key, on which the draws hang.
 
     The epoch is shared with workers (`epoch.set`, before each loop over the loader). `draw` says which repeat
     within the epoch a sample is; without it all are draw 0.
