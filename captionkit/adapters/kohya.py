@@ -203,8 +203,8 @@ class KohyaPlug:
             unused = [option for option in _CAPTION_OPTIONS if _is_set(subset, option)]
             if unused:
                 self.warn(
-                    f"{name}: {', '.join(unused)} of sd-scripts have no effect, the recipe makes the"
-                    " captions; take them out, or make them part of it with: captionkit import kohya"
+                    f"{name}: without effect, since the recipe makes the captions: {', '.join(unused)};"
+                    " take them out, or make them part of the recipe with: captionkit import kohya"
                 )
         if self.pipeline != self.unmirrored and not any(subset.flip_aug for subset in dataset.subsets):
             self.warn(

@@ -7,7 +7,9 @@ of calls again. The data loaders and their worker processes are real.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
+import shutil
 import subprocess
 import sys
 import warnings
@@ -21,12 +23,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from captionkit import CaptionkitError, CaptionPipeline, Curve, FlipRule, Record, parse_tags
+from captionkit import CaptionkitError, CaptionPipeline, Curve, FlipRule, Record, load_pipeline, parse_tags
 from captionkit.adapters.kohya import install
 from captionkit.adapters.kohya_batch import record_of_caption
 from captionkit.adapters.lookup import Records
 from captionkit.policies import DropTags, EmptyCaption, KeepTags, ShuffleTags, When
 from captionkit.readers.kohya_dataset import KohyaDatasetSource
+from captionkit.readers.source import strict
 
 # PyTorch warns where there are fewer cores than workers.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -287,7 +290,9 @@ def test_subsets_are_treated_apart_by_their_facts(sd: ModuleType) -> None:
 
 def test_the_trainers_own_options_have_no_effect_and_are_named(sd: ModuleType) -> None:
     with install(CaptionPipeline(flip=FlipRule(p=0.0))):
-        with pytest.warns(UserWarning, match="fox: shuffle_caption, caption_dropout_rate of sd-scripts"):
+        with pytest.warns(
+            UserWarning, match=r"fox: without effect, .* captions: shuffle_caption, caption_dropout_rate;"
+        ):
             data = group(sd, shuffle_caption=True, caption_dropout_rate=1.0)
         (batches,) = trained(sd, data, 0, epochs=1)
     assert {text for _, text, _ in seen(batches)} == {TAGS.replace("_", " ")}
@@ -409,3 +414,92 @@ def test_nothing_warns_where_nothing_is_wrong(sd: ModuleType) -> None:
     with warnings.catch_warnings(), install(SHUFFLE):
         warnings.simplefilter("error")
         group(sd, flip_aug=True)
+
+
+# ----------------------------------------------------------------------------------------------- the example
+
+ROOT = Path(__file__).resolve().parents[3]
+EXAMPLE = ROOT / "examples/trainers/kohya.py"
+TRAIN = """\
+import sys
+from multiprocessing import Value, set_start_method
+from pathlib import Path
+from torch.utils.data import DataLoader
+from library.train_util import BaseDataset, BaseSubset, DatasetGroup, ImageInfo, collator_class
+
+if __name__ == "__main__":
+    _, folder, method = sys.argv
+    set_start_method(method)
+    dataset, subset = BaseDataset(2), BaseSubset(folder, shuffle_caption=True, flip_aug=True)
+    dataset.subsets = [subset]
+    for path in sorted(Path(folder).glob("*.png")):
+        dataset.register_image(ImageInfo(str(path), 1, "the trainer's own", False, str(path)), subset)
+    dataset.make_buckets()
+    group, epoch, step = DatasetGroup([dataset]), Value("i", 1), Value("i", 0)
+    loader = DataLoader(group, 1, num_workers=1, collate_fn=collator_class(epoch, step, None))
+    for batch in loader:
+        for key, text, flip in zip(batch["image_keys"], batch["captions"], batch["flippeds"]):
+            print(Path(key).stem, flip, text, sep="|")
+"""
+
+
+def run_example(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The example, from a folder that is not that of sd-scripts."""
+    return subprocess.run(
+        [sys.executable, EXAMPLE, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """Pictures, their dataset TOML, a recipe, and an sd-scripts with a script that trains on them."""
+    pictures = tmp_path / "fox"
+    pictures.mkdir()
+    for number in range(6):
+        (pictures / f"{number}.png").touch()
+        (pictures / f"{number}.txt").write_text(f"left_{number}, tree, snow, day, night", encoding="utf-8")
+    (tmp_path / "dataset.toml").write_text(
+        "[[datasets]]\nflip_aug = true\n[[datasets.subsets]]\nimage_dir = 'fox'\n"
+        "caption_extension = '.txt'\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "recipe.toml").write_text(
+        '[[steps]]\nkind = "shuffle_tags"\n[flip]\nmirror = "swap"\n', encoding="utf-8"
+    )
+    shutil.copytree(Path(__file__).with_name("sd_scripts"), tmp_path / "sd-scripts")
+    (tmp_path / "sd-scripts/train_network.py").write_text(TRAIN, encoding="utf-8")
+    return tmp_path
+
+
+def test_the_example_is_short_and_says_how_to_run_it() -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 60
+    assert "python kohya.py recipe.toml dataset.toml --show" in EXAMPLE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_the_example_runs_the_trainers_script_with_the_recipe(prepared: Path, method: str) -> None:
+    ran = run_example(prepared, "recipe.toml", "dataset.toml", "sd-scripts/train_network.py", "fox", method)
+    assert ran.returncode == 0, ran.stderr
+    assert "the recipe makes the captions: shuffle_caption;" in ran.stderr
+    pipeline = load_pipeline(prepared / "recipe.toml")
+    expected = []
+    for record in KohyaDatasetSource(prepared / "dataset.toml").records(strict):
+        drawn = pipeline.render(record, epoch=1)
+        expected.append(f"{record.id.rpartition('/')[2]}|{drawn.flip}|{drawn.text}")
+    assert sorted(ran.stdout.splitlines()) == expected
+
+
+def test_the_example_shows_captions_without_a_trainer(prepared: Path) -> None:
+    ran = run_example(prepared, "recipe.toml", "dataset.toml", "--show")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    lines = ran.stdout.splitlines()
+    assert [line.partition(":")[0].replace(", mirrored", "") for line in lines] == [
+        f"fox/{number}, epoch {epoch}" for number in range(3) for epoch in (1, 2)
+    ]
