@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from captionkit.record import Fact, Record, Tag
 Names: TypeAlias = Literal["id", "md5"]
 
 TAG_STRING = "tag_string"
+_PREFIX = f"{TAG_STRING}_"
 ARRAYS = ("posts", "post")
 """The keys under which interfaces give several posts."""
 
@@ -144,47 +146,63 @@ class Post(EntryReader):
 def _fact(fields: Fields, paths: tuple[tuple[str, ...], ...], where: str) -> Fact | None:
     """The first of these that is there. Raises `DataError` for what is no fact."""
     for path in paths:
-        value: object = fields
-        for key in path:
+        value: object = fields.get(path[0])
+        for key in path[1:]:
             value = value.get(key) if isinstance(value, dict) else None
-        if value is None or (isinstance(value, dict) and len(path) == 1 and path[0] == "score"):
+        # "score" is a number here and a table of numbers there.
+        if value is None or (isinstance(value, dict) and path == ("score",)):
             continue
-        if not isinstance(value, Fact) or value in (float("inf"), float("-inf")) or value != value:
+        if not isinstance(value, Fact) or (isinstance(value, float) and not math.isfinite(value)):
             raise DataError(f"got {shown(value)}, no fact", where=f"{where}: {'.'.join(path)}")
         return value
     return None
 
 
 def _tags(fields: Fields, where: str) -> tuple[Tag, ...]:
+    """The tags by category where that is known: under "tags", else under "tag_string_artist" and its like."""
     by_category = fields.get("tags")
     if by_category is None:
-        prefix = f"{TAG_STRING}_"
-        by_category = {
-            key.removeprefix(prefix): value for key, value in fields.items() if key.startswith(prefix)
-        }
+        by_category = {key[len(_PREFIX) :]: names for key, names in fields.items() if key.startswith(_PREFIX)}
         if not any(by_category.values()):
             by_category = fields.get(TAG_STRING)
     groups = by_category.items() if isinstance(by_category, dict) else [(None, by_category)]
-    return tuple(
-        [_tag(name, category) for category, names in groups for name in _names(names, category, where)]
-    )
+    return tuple([tag for category, names in groups for tag in _named(names, category, where)])
 
 
-def _names(value: object, category: str | None, where: str) -> list[str]:
-    """Names out of a list of them, or of a text with spaces between them."""
-    if value is None:
+def _named(names: object, category: str | None, where: str) -> list[Tag]:
+    """The tags of a list of names, or of a text with spaces between them."""
+    if names is None:
         return []
-    if isinstance(value, str):
-        return value.split()
-    if not isinstance(value, list) or not all(isinstance(name, str) and name.strip() for name in value):
-        place = "tags" if category is None else f"tags.{category}"
-        raise DataError(f"must be a list of names, got {shown(value)}", where=f"{where}: {place}")
-    return value
+    known = _known(category)
+    try:
+        if isinstance(names, str):
+            return [known[name] for name in names.split()]
+        if isinstance(names, list):
+            return [known[name] for name in names]
+    except (TypeError, DataError):  # A name that is none: a list, a number, blank.
+        pass
+    place = "tags" if category is None else f"tags.{category}"
+    raise DataError(f"must be a list of names, got {shown(names)}", where=f"{where}: {place}")
 
 
-@lru_cache(maxsize=1 << 17)
-def _tag(name: str, category: str | None) -> Tag:
-    return Tag(name, category)
+class _Known(dict[str, Tag]):
+    """The tag of each name in one category; tags are frozen and recur, so that one object serves all posts,
+    up to a bound."""
+
+    def __init__(self, category: str | None) -> None:
+        super().__init__()
+        self._category = category
+
+    def __missing__(self, name: str) -> Tag:
+        if len(self) >= 1 << 17:
+            self.clear()
+        tag = self[name] = Tag(name, self._category)
+        return tag
+
+
+@lru_cache(maxsize=64)
+def _known(category: str | None) -> _Known:
+    return _Known(category)
 
 
 def _is_lines(file: Path) -> bool:

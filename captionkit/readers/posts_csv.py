@@ -44,7 +44,7 @@ class RowsBlock(Block):
         return self.num_bytes
 
     def records(self, report: Report) -> Iterator[Record]:
-        rows = csv.reader(io.StringIO(self.text, newline=""))
+        rows = csv.reader(io.StringIO(self.text, newline="\n"))
         while True:
             line = self.line + rows.line_num
             where = f"{self.file}:{line}"
@@ -137,7 +137,10 @@ def _end_of_rows(text: str) -> int:
 def _header(file: Path, text: str, columns: Sequence[str]) -> tuple[tuple[str, ...], str, int]:
     """The names of the columns, the text behind them, and the line on which that begins."""
     first, _, rest = text.partition("\n")
-    header = tuple(next(csv.reader([first]), []))
+    try:
+        header = tuple(next(csv.reader([first]), []))
+    except csv.Error as error:
+        raise DataError(f"cannot be read as CSV: {error}", where=f"{file}:1") from error
     if missing := [column for column in columns if column not in header]:
         raise DataError(
             f"column {', '.join(missing)} is missing; the file has: {', '.join(header) or 'nothing'}"[:500],
