@@ -197,11 +197,12 @@ ROW_RECORD = Record(
 
 def export(rows: list[dict[str, str]]) -> str:
     """A CSV as the database writes it: a text with a carriage return stands in quotes too."""
-    quoting = (
-        csv.QUOTE_ALL if any("\r" in text for row in rows for text in row.values()) else csv.QUOTE_MINIMAL
-    )
+    returns = any("\r" in text for row in rows for text in row.values())
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n", quoting=quoting)
+    if returns:
+        writer = csv.DictWriter(out, COLUMNS, "", lineterminator="\n", quoting=csv.QUOTE_ALL)
+    else:
+        writer = csv.DictWriter(out, COLUMNS, "", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
