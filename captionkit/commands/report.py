@@ -12,16 +12,13 @@ from captionkit.commands.arguments import (
     at_place,
     command,
     load_recipe,
-    number,
     print_json,
     reads,
-    tell_skipped,
-    whole_number,
 )
+from captionkit.commands.stats import counts, gathered
 from captionkit.errors import DataError
 from captionkit.page.make import Made, Wanted, make
 from captionkit.readers.open import open_source
-from captionkit.readers.parallel import usable_cores
 from captionkit.report import Skipped
 from captionkit.screen import printable
 
@@ -50,8 +47,6 @@ def add_report(commands: Any) -> None:
     )
     says = "how large the page may become (default: 5)"
     report.add_argument("--max-mb", type=_megabytes, default=5.0, metavar="MB", help=says)
-    number(report, "--sample", whole_number, 20_000, "N", "of how many records captions are drawn")
-    number(report, "--draws", whole_number, 4, "K", "captions of each")
     report.add_argument(
         "--pictures",
         action="append",
@@ -59,7 +54,7 @@ def add_report(commands: Any) -> None:
         metavar="DIR",
         help="a folder that pictures may lie in besides the data's own; may be given several times",
     )
-    number(report, "--processes", whole_number, usable_cores(), "N", "how many read at once")
+    counts(report)
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -69,20 +64,14 @@ def _report(arguments: argparse.Namespace) -> None:
     if lost := next((folder for folder in folders if not folder.is_dir()), None):
         raise DataError("no such folder", where=str(lost), hint="--pictures names a folder of pictures")
     wanted = Wanted(
-        recipe=arguments.recipe,
-        data=arguments.data,
         pictures=folders,
         max_mb=arguments.max_mb,
-        sample=arguments.sample,
-        draws=arguments.draws,
-        epoch=arguments.epoch,
         samples=arguments.samples,
-        processes=arguments.processes,
         made_by=f"captionkit report {arguments.recipe} {arguments.data}",
     )
-    made = make(pipeline, open_source(arguments.data), wanted, skipped.add)
+    stats = gathered(arguments, pipeline, skipped)
+    made = make(pipeline, stats, open_source(arguments.data), wanted)
     _write(out, made.html)
-    tell_skipped(skipped)
     if arguments.json:
         print_json(_values(arguments.out, made) | {"skipped": skipped.json()})
         return

@@ -11,12 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from captionkit.lint.findings import Finding
 from captionkit.needs import needed
 from captionkit.page.cards import Cards
 from captionkit.page.gallery import Gallery
 from captionkit.page.names import Names
 from captionkit.page.plots import Plot, plots
-from captionkit.page.words import Told, facts, figures, gallery_note, tags_note
+from captionkit.page.words import counted, facts, figures, gallery_note, tags_note
 from captionkit.stats.result import Share, Stats, TagStats
 
 FILES = Path(__file__).parent / "files"
@@ -31,7 +32,7 @@ class Frame:
     """Everything of a page but its gallery, whose size decides how many pictures fit."""
 
     stats: Stats
-    findings: tuple[Told, ...]
+    findings: tuple[Finding, ...]
     plots: tuple[Plot, ...]
     tags: str
     """The rows of the table, as JSON."""
@@ -41,7 +42,7 @@ class Frame:
     max_mb: float
 
 
-def frame(stats: Stats, findings: Sequence[Told], *, made_by: str, max_mb: float) -> Frame:
+def frame(stats: Stats, findings: Sequence[Finding], *, made_by: str, max_mb: float) -> Frame:
     """The page without its gallery."""
     categories = Names()
     rows = [_row(tag, categories) for tag in stats.tags]
@@ -77,6 +78,7 @@ def page(frame: Frame, cards: Cards | None, gallery: Gallery | None) -> str:
         facts=list(facts(stats)),
         figures=list(figures(stats)),
         findings=frame.findings,
+        counted=counted,
         plots=frame.plots,
         tags_note=tags_note(stats, frame.num_tags),
         num_cards=len(shown),

@@ -128,9 +128,9 @@ def with_picture(card: dict[str, Any], picture: Thumbnail) -> dict[str, Any]:
 
 
 def _trimmed(*values: Any) -> list[Any]:
-    """The values without those at the end that say nothing."""
+    """The values without those at the end that say nothing; the first stays."""
     kept = list(values)
-    while kept and kept[-1] in (None, 0):
+    while len(kept) > 1 and kept[-1] in (None, 0):
         kept.pop()
     return kept
 

@@ -44,17 +44,23 @@ def gallery(
     """
     broken: dict[str, str] = {}
     side, each = _fitting(cards, records, pictures, max_bytes)
-    chosen = evenly(records, int(max_bytes / each) + 1 if each else len(records))
-    made = []
-    for record in chosen:
-        made.append(_card(cards, record, pictures, side, broken))
-        done(1)
-    sizes = [_bytes(card) for card in made]
-    fitting = len(made)
-    while fitting and sum(evenly(sizes, fitting)) > max_bytes:
-        fitting = min(fitting - 1, int(fitting * 0.98))
-    kept = evenly(made, fitting)
-    return Gallery(tuple(kept), num_records, tuple(broken.values()), side)
+    made: dict[int, dict[str, Any]] = {}
+    sizes: dict[int, int] = {}
+    count = min(len(records), int(max_bytes / each)) if each else 0
+    while True:
+        # Fewer of them are chosen anew out of all, so that the gaps stay alike.
+        places = evenly(range(len(records)), count)
+        for at in places:
+            if at not in made:
+                made[at] = _card(cards, records[at], pictures, side, broken)
+                sizes[at] = card_bytes(made[at])
+                done(1)
+        size = sum(sizes[at] for at in places)
+        if size <= max_bytes:
+            break
+        count = min(count - 1, int(count * max_bytes / size))
+    kept = tuple(made[at] for at in places)
+    return Gallery(kept, num_records, tuple(broken.values()), side)
 
 
 def evenly(items: Sequence[Any], count: int) -> list[Any]:
@@ -71,11 +77,11 @@ def _fitting(
     probes = evenly(records, PROBED)
     each = 0.0
     for side in SIDES_PX:
-        sizes = [_bytes(_card(cards, record, pictures, side, {})) for record in probes]
+        sizes = [card_bytes(_card(cards, record, pictures, side, {})) for record in probes]
         each = sum(sizes) / len(sizes) if sizes else 0.0
         if each * len(records) * 1.05 <= max_bytes:
-            return side, each * 0.9  # Let all of them be made: what is too much leaves afterwards.
-    return SIDES_PX[-1], each * 0.9
+            return side, max_bytes / len(records)  # So that all of them are made.
+    return SIDES_PX[-1], each
 
 
 def _card(
@@ -91,7 +97,8 @@ def _card(
         return card | {"e": error.what}
 
 
-def _bytes(card: dict[str, Any]) -> int:
+def card_bytes(card: dict[str, Any]) -> int:
+    """How many bytes a card takes on the page."""
     return (
         len(json.dumps(card, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")) + 1
     )

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from captionkit.lint.rules import lint
 from captionkit.page.build import Frame, frame, page
 from captionkit.page.cards import Cards
 from captionkit.page.gallery import Gallery, gallery
-from captionkit.page.words import Told
 from captionkit.pictures import PictureFolders
 from captionkit.pipeline import CaptionPipeline
 from captionkit.progress import progress
-from captionkit.readers.source import Report, Source
+from captionkit.readers.source import Source
 from captionkit.record import Record
 from captionkit.render import estimate_tokens
-from captionkit.stats.gather import gather
+from captionkit.stats.result import Stats
 
 LEAST_BYTES = 350
 """No card is smaller, so that this says how many records need to be looked at."""
@@ -26,21 +26,12 @@ LEAST_BYTES = 350
 class Wanted:
     """What is asked of a page."""
 
-    recipe: str
-    """What the recipe is called."""
-    data: str
-    """What the data is called."""
     pictures: tuple[Path, ...] = ()
     """Folders that pictures may lie in, besides the data's own."""
     max_mb: float = 5.0
     """The page has at most so many megabytes (of 1,000,000 bytes)."""
-    sample: int = 20_000
-    """Of so many records captions are drawn for the figures."""
-    draws: int = 4
-    """Captions of each record."""
-    epoch: int = 0
     samples: int | None = None
-    processes: int = 1
+    """After so many samples of a run."""
     made_by: str = "captionkit report"
 
 
@@ -55,23 +46,14 @@ class Made:
     broken: tuple[str, ...]
 
 
-def make(pipeline: CaptionPipeline, source: Source, wanted: Wanted, report: Report) -> Made:
-    """The page of one recipe over one set of data. Bad records go to `report` and are skipped."""
-    stats = gather(
-        pipeline,
-        source,
-        data=wanted.data,
-        recipe=wanted.recipe,
-        sample=wanted.sample,
-        draws=wanted.draws,
-        epoch=wanted.epoch,
-        samples=wanted.samples,
-        processes=wanted.processes,
-        report=report,
-    )
-    findings: tuple[Told, ...] = ()
+def make(pipeline: CaptionPipeline, stats: Stats, source: Source, wanted: Wanted) -> Made:
+    """The page of the figures of one recipe over one set of data, with the pictures of the data.
+
+    Bad records are passed over: who gathered the figures was told of them.
+    """
+    findings = lint(stats, pipeline)
     outline = frame(stats, findings, made_by=wanted.made_by, max_mb=wanted.max_mb)
-    cards = Cards(pipeline, estimate_tokens, draws=wanted.draws, epoch=wanted.epoch, samples=wanted.samples)
+    cards = Cards(pipeline, estimate_tokens, draws=stats.draws, epoch=stats.epoch, samples=wanted.samples)
     room = int(wanted.max_mb * 1e6) - len(page(outline, None, None).encode("utf-8", "replace"))
     shown, html = _fitting(outline, cards, source, stats.num_records, wanted, room)
     return Made(html, stats.num_records, len(shown.cards), len(findings), shown.broken)
@@ -97,5 +79,4 @@ def _fitting(
 def _every(source: Source, num_records: int, at_most: int) -> list[Record]:
     """An even sample of the records; all where they are no more than `at_most`."""
     step = max(1, -(-num_records // at_most))
-    # Who is bad was told when the figures were gathered.
     return list(islice(source.records(lambda error: None), 0, None, step))

@@ -8,6 +8,7 @@ from typing import Any
 
 from captionkit.needs import needed
 from captionkit.stats.result import Share, Stats, TagStats
+from captionkit.stats.shown_tag import percent
 
 TOP = 24
 """So many tags stand in a plot by tag."""
@@ -287,20 +288,6 @@ def _bars(rows: Sequence[tuple[str, Share]], title: str) -> dict[str, Any]:
     )
     spec: dict[str, Any] = layers.properties(width="container", height=26 * len(rows)).to_dict()
     return spec
-
-
-def percent(share: Share) -> str:
-    """A share as it is said: 12 %, 1.2 %, 0.12 %.
-
-    >>> [percent(Share(hits, 1000, True)) for hits in (0, 1, 12, 123, 999, 1000)]
-    ['0 %', '0.1 %', '1.2 %', '12 %', '99.9 %', '100 %']
-    """
-    value = share.value * 100
-    if value in (0.0, 100.0):
-        return f"{value:.0f} %"
-    if value < 0.095:
-        return f"{value:.2g} %" if value >= 0.001 else "under 0.001 %"
-    return f"{value:.1f} %" if value < 9.95 or value > 99 else f"{value:.0f} %"
 
 
 def said_interval(share: Share) -> str:

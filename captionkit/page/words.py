@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from captionkit.page.plots import percent
-from captionkit.stats.result import Stats
+from captionkit.lint.findings import Finding
+from captionkit.stats.result import Share, Stats
+from captionkit.stats.shown_tag import percent
 
 MUCH_CUT = 0.05
 """From this share on, what the budget cuts is shown as a warning."""
@@ -22,16 +23,12 @@ class Figure:
     alarm: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One finding, as the page shows it."""
-
-    weight: str
-    """"error", "warning" or "note"."""
-    what: str
-    count: str
-    examples: tuple[str, ...]
-    todo: str
+def counted(finding: Finding) -> str:
+    """What a finding is about: "12 of 340 records, 3.5 %"."""
+    if not finding.of:
+        return ""
+    share = percent(Share(finding.count, finding.of, exact=True))
+    return f"{finding.count:,} of {finding.of:,} {finding.unit}, {share}"
 
 
 def facts(stats: Stats) -> Iterator[str]:

@@ -15,8 +15,7 @@ const number = (value) => value.toLocaleString("en");
 const percent = (value) => {
   const share = value * 100;
   if (share === 0 || share === 100) return share + " %";
-  if (share < 0.095) return share < 0.001 ? "< 0.001 %" : share.toPrecision(2) + " %";
-  return share.toFixed(share < 9.95 || share > 99 ? 1 : 0) + " %";
+  return (share < 0.1 ? +share.toPrecision(2) : Math.min(share, 99.9).toFixed(1)) + " %";
 };
 
 // ---- plots, in the colours of the theme
