@@ -8,7 +8,6 @@ from captionkit.fate import called
 from captionkit.flip import FlipRule
 from captionkit.marked_prose import MarkedProse, ProseMarks
 from captionkit.marked_tags import MarkedTag, TagMarks
-from captionkit.patterns import compile_patterns
 from captionkit.pipeline import CaptionPipeline
 from captionkit.record import Caption, Record, Rendered, Source
 
@@ -24,7 +23,8 @@ class MarkedFlip:
     reason: str
     """What `explain` says: "mirrored: drew 0.211, below 0.5"."""
     forbidden_by: str | None
-    """The pattern that forbids it; None where none does."""
+    """The pattern that forbids it, or what else does, as in `FlipRule.forbidden_by`; None where nothing
+    does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +80,6 @@ def marked(
 
 
 def _flip(rule: FlipRule, record: Record, rendered: Rendered) -> MarkedFlip:
-    pattern = None if rendered.may_flip else forbidding_pattern(rule, record)
+    forbidden = rule.forbidden_by(record)
+    pattern = None if forbidden is None else forbidden[0]
     return MarkedFlip(rendered.may_flip, rendered.flip, rendered.trace[0].reason, pattern)
-
-
-def forbidding_pattern(rule: FlipRule, record: Record) -> str | None:
-    """The first pattern of the rule that forbids mirroring this picture; None where no pattern does.
-
-    >>> from captionkit.record import parse_tags
-    >>> forbidding_pattern(FlipRule(no_flip=("text on*",)), Record("1", parse_tags("fox, text_on_shirt")))
-    'text on*'
-    """
-    for pattern in rule.no_flip:
-        if compile_patterns((pattern,)).matching(record.tags):
-            return pattern
-    for pattern in rule.prose_patterns:
-        if any(compile_patterns((pattern,)).in_prose(prose.text) for prose in record.prose):
-            return pattern
-    return None
