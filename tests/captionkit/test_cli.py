@@ -277,7 +277,10 @@ def test_a_user_s_error_is_one_message_and_exit_2(
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", [[], ["preview"], ["explain"], ["schema"]])
+COMMANDS = ("preview", "explain", "stats", "lint", "report", "convert", "bake", "bench", "schema")
+
+
+@pytest.mark.parametrize("command", [[], ["import", "kohya"], *([name] for name in COMMANDS)])
 def test_help_has_examples(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     status, out, _ = run(capsys, *command, "--help")
     assert status == 0
