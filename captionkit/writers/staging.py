@@ -47,6 +47,17 @@ class Staging:
         staged.parent.mkdir(parents=True, exist_ok=True)
         staged.write_bytes(data)
 
+    def take(self, note: Path, name: str) -> None:
+        """A file that was written under `hidden`, by its path in the folder. Raises as `write` does."""
+        final = self.final / name
+        if os.path.lexists(final):
+            if final.is_file() and filecmp.cmp(note, final, shallow=False):
+                return
+            self.may_replace(final)
+        staged = self.hidden / name
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(note, staged)
+
     def bring(self, source: Path, name: str, pictures: Pictures) -> None:
         """A picture under a path in the folder. Raises `DataError` when another one is there."""
         if pictures == "stay":

@@ -1,0 +1,158 @@
+"""A data set for kohya's sd-scripts: a configuration with two subsets, one of which is mirrored."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from captionkit.bake.form import Form, quoted
+from captionkit.bake.json_object import JsonObject
+from captionkit.bake.lines import MIRRORED, UNMIRRORED, Lines, lines_of
+from captionkit.bake.variants import Baked, Counts
+from captionkit.record import Record
+from captionkit.writers.staging import Pictures, Staging, staging
+from captionkit.writers.target import Losses, Sink
+
+CONFIG = "dataset.toml"
+
+_HEAD = """\
+# Captions by captionkit bake, for sd-scripts: --dataset_config {config}
+# Everything about captions is decided: shuffle_caption, keep_tokens, the dropout rates, caption_prefix,
+# caption_suffix, secondary_separator and token_warmup_* stay out of this file and off the command line.
+[general]
+enable_wildcard = true
+
+[[datasets]]
+# Yours, here or on the command line:
+# resolution = 512
+# batch_size = 4
+# enable_bucket = true
+"""
+
+
+@dataclass(frozen=True)
+class KohyaDataset(Form):
+    """A folder with `dataset.toml` for sd-scripts: one subset of the pictures that may be mirrored, which has
+    `flip_aug = true`, and one of the others.
+
+    With pictures "stay", the texts are `mirrored.json` and `unmirrored.json`, metadata as kohya's own tools
+    write it: of train_network.py, fine_tune.py and the sdxl_ ones. With "copy" or "link" there are two
+    folders with pictures and `.txt` files: of train_db.py, train_network.py and the sdxl_ ones; each folder
+    inside them is a subset, as sd-scripts looks into no folder below one.
+
+    Texts are written for `enable_wildcard = true` (`Lines` says how).
+    """
+
+    path: Path
+    root: Path
+    pictures: Pictures = "stay"
+    overwrite: bool = False
+
+    def place(self, record: Record, losses: Losses) -> str | None:
+        return self._lines.place(record, losses)
+
+    @property
+    def _lines(self) -> Lines:
+        return Lines(self.path, self.root, "kohya", self.pictures, split=True, overwrite=self.overwrite)
+
+    def encode(self, baked: Iterable[Baked]) -> bytes:
+        if self.pictures != "stay":
+            return self._lines.encode(baked)
+        rows = ([one.may_flip, one.place, lines_of(one.texts, "kohya").rstrip("\n")] for one in baked)
+        return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+    @contextmanager
+    def open(self) -> Iterator[Sink]:
+        if self.pictures == "stay":
+            with staging(self.path, overwrite=self.overwrite) as files:
+                sink = _Metadata(self, files)
+                yield sink
+                sink.finish()
+            return
+        with staging(self.path, overwrite=self.overwrite) as files, self._lines.open() as lines:
+            folders = _Folders(lines)
+            yield folders
+            files.write(CONFIG, _config(folders.subsets(self.path)).encode())
+
+    def advice(self, count: Counts) -> list[str]:
+        lines = [
+            f"kohya: --dataset_config {self.path / CONFIG}, and set resolution and batch_size in it",
+            "kohya: nothing else about captions, neither there nor on the command line",
+            f"kohya: flip_aug mirrors half of the draws of {count.may_flip:,} of {count.pictures:,} pictures;"
+            " the others are never mirrored",
+        ]
+        if self.pictures == "stay":
+            lines.append(
+                "kohya: fine_tune.py needs --cache_latents with metadata; train_db.py: --pictures link"
+            )
+        return lines
+
+
+class _Folders(Sink):
+    """Texts beside pictures; takes note of the folders that there are."""
+
+    def __init__(self, lines: Sink) -> None:
+        self._lines = lines
+        self._folders: set[str] = set()
+
+    def append(self, chunk: bytes) -> None:
+        for line in chunk.splitlines():
+            self._folders.add(json.loads(line)[0].rpartition("/")[0])
+        self._lines.append(chunk)
+
+    def subsets(self, path: Path) -> list[tuple[bool, list[str]]]:
+        """Whether each is mirrored, and its lines of TOML."""
+        return [
+            (
+                folder.split("/")[0] == MIRRORED,
+                [f"image_dir = {quoted(_absolute(path / folder))}", 'caption_extension = ".txt"'],
+            )
+            for folder in sorted(self._folders)
+        ]
+
+
+class _Metadata(Sink):
+    """Two files of metadata, one entry to a line."""
+
+    def __init__(self, form: KohyaDataset, files: Staging) -> None:
+        self._form, self._files = form, files
+        self._objects: dict[str, JsonObject] = {}
+
+    def append(self, chunk: bytes) -> None:
+        by_name: dict[str, list[tuple[str, object]]] = {}
+        for line in chunk.splitlines():
+            may_flip, place, caption = json.loads(line)
+            # sd-scripts of all ages find a picture by its absolute path.
+            entry = (_absolute(self._form.root / place).as_posix(), {"caption": caption})
+            by_name.setdefault(MIRRORED if may_flip else UNMIRRORED, []).append(entry)
+        for name, entries in by_name.items():
+            if name not in self._objects:
+                self._objects[name] = JsonObject(self._files, f"{name}.json")
+            self._objects[name].append(entries)
+
+    def finish(self) -> None:
+        """Give both their names, and write the configuration."""
+        subsets: list[tuple[bool, list[str]]] = []
+        for name, each in sorted(self._objects.items()):
+            each.finish()
+            file = _absolute(self._form.path / f"{name}.json")
+            image_dir = f"image_dir = {quoted(_absolute(self._form.root))}"
+            subsets.append((name == MIRRORED, [image_dir, f"metadata_file = {quoted(file)}"]))
+        self._files.write(CONFIG, _config(subsets).encode())
+
+
+def _config(subsets: Iterable[tuple[bool, list[str]]]) -> str:
+    pieces = [_HEAD.format(config=CONFIG)]
+    for mirrored, lines in subsets:
+        body = [*lines, f"flip_aug = {'true' if mirrored else 'false'}"]
+        pieces.append("\n".join(["", "  [[datasets.subsets]]", *(f"  {line}" for line in body), ""]))
+    return "".join(pieces)
+
+
+def _absolute(path: Path) -> Path:
+    """sd-scripts is started from elsewhere."""
+    return Path(os.path.abspath(path))

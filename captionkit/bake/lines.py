@@ -1,0 +1,130 @@
+"""One text file for each picture, with one caption to a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from captionkit.bake.form import Form, percent
+from captionkit.bake.variants import Baked, Counts
+from captionkit.record import Record
+from captionkit.writers.folder import FolderTarget, sidecar_line
+from captionkit.writers.pictures import inside, picture_of
+from captionkit.writers.staging import Pictures
+from captionkit.writers.target import Losses, Sink
+
+Reader: TypeAlias = Literal["onetrainer", "simpletuner", "kohya"]
+"""Which trainer reads the lines."""
+
+EMPTY_WILDCARD = "{|}"
+"""What kohya's wildcards read as an empty caption: a choice between nothing and nothing."""
+
+MIRRORED, UNMIRRORED = "mirrored", "unmirrored"
+
+
+@dataclass(frozen=True)
+class Lines(Form):
+    """`a.txt` for `a.png`, one caption to a line, in the order of the draws.
+
+    Trainers read lines by rules of their own:
+        onetrainer, simpletuner   a line is the caption to the letter; empty lines are passed over, so empty
+                                  captions are left out (the advice says how often they came). A picture with
+                                  none but these gets a file without a byte, which both read as "";
+        kohya                     `enable_wildcard = true`: a line is drawn, then `{a|b}` in it is drawn, and
+                                  `{{` stands for `{`. So braces are doubled, and an empty caption is `{|}`.
+    A line break inside a caption is written as a space.
+
+    With `split` there are two folders, `mirrored` for pictures that may be, and `unmirrored`. Pictures stay
+    where they are, or are copied or linked from `root`, the folder at which the records' paths begin.
+    """
+
+    path: Path
+    root: Path
+    reader: Reader = "onetrainer"
+    pictures: Pictures = "stay"
+    split: bool = False
+    overwrite: bool = False
+
+    def place(self, record: Record, losses: Losses) -> str | None:
+        return (inside if self.pictures == "stay" else picture_of)(record, self.root, losses)
+
+    def encode(self, baked: Iterable[Baked]) -> bytes:
+        return b"".join(
+            sidecar_line(self._place(one), {".txt": lines_of(one.texts, self.reader)}, one.place)
+            for one in baked
+        )
+
+    def _place(self, one: Baked) -> str:
+        return f"{MIRRORED if one.may_flip else UNMIRRORED}/{one.place}" if self.split else one.place
+
+    def open(self) -> AbstractContextManager[Sink]:
+        return FolderTarget(self.path, self.root, self.pictures, overwrite=self.overwrite).open()
+
+    def advice(self, count: Counts) -> list[str]:
+        lines = _settings(self.reader, self._where, count)
+        if self.reader != "kohya" and count.empty:
+            lines.append(_dropout(self.reader, count))
+        if self.reader != "simpletuner":  # It mirrors nothing.
+            lines += self._flips(count)
+        return lines
+
+    @property
+    def _where(self) -> str:
+        laid = "" if self.pictures != "stay" else " once the pictures lie beside the texts"
+        return f"{self.path}{laid}"
+
+    def _flips(self, count: Counts) -> list[str]:
+        if self.split:
+            return [f"mirror the folder {MIRRORED!r} only: {count.may_flip:,} of {count.pictures:,} pictures"]
+        if count.may_flip == count.pictures:
+            return []
+        return [
+            f"{count.pictures - count.may_flip:,} of {count.pictures:,} pictures must not be mirrored:"
+            f" no random flip, or bake with --split and mirror the folder {MIRRORED!r} only"
+        ]
+
+
+def lines_of(texts: Iterable[str], reader: Reader) -> str:
+    r"""The text of one file.
+
+    >>> lines_of(["a {b}", ""], "kohya"), lines_of(["a {b}", ""], "onetrainer")
+    ('a {{b}}\n{|}\n', 'a {b}\n')
+    """
+    lines = [text.replace("\r", " ").replace("\n", " ").strip() for text in texts]
+    if reader == "kohya":
+        lines = [line.replace("{", "{{").replace("}", "}}") or EMPTY_WILDCARD for line in lines]
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+def _settings(reader: Reader, where: str, count: Counts) -> list[str]:
+    match reader:
+        case "kohya":
+            return [
+                f'kohya: image_dir = {where}, caption_extension = ".txt", enable_wildcard = true',
+                "kohya: no shuffle_caption, caption_prefix, caption_dropout_rate or caption_tag_dropout_rate",
+            ]
+        case "onetrainer":
+            return [
+                f"OneTrainer: a concept of {where}, with Include Subdirectories,"
+                " Prompt Source = From text file per sample",
+                "OneTrainer: no tag shuffling, tag dropout or capitalization;"
+                f" where texts are cached, Text Variations = {count.k}",
+            ]
+        case "simpletuner":
+            return [
+                f'SimpleTuner: "instance_data_dir": {where}, "caption_strategy": "textfile"',
+                "SimpleTuner: no caption_shuffle and no caption_filter_list",
+            ]
+
+
+def _dropout(reader: Reader, count: Counts) -> str:
+    setting = (
+        "caption_dropout_probability" if reader == "simpletuner" else "the text encoder's Dropout Probability"
+    )
+    return (
+        f"{count.empty:,} of {count.texts:,} captions are empty and no line can say so: {setting}"
+        f" = {count.empty_share:.3g} has the same effect ({percent(count.empty_share)})"
+    )
