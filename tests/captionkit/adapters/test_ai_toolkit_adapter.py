@@ -115,6 +115,14 @@ def test_each_visit_is_the_next_epoch_of_the_pipeline(peer: Any) -> None:
             assert seen.caption_short == "ai-toolkit's own: short text"
 
 
+def test_a_caption_that_is_loaded_again_is_drawn_anew(peer: Any) -> None:
+    install(pipeline(), records())
+    one = item(peer, 1)
+    for epoch in range(3):
+        one.load_caption({})
+        assert one.caption == unmirrored(pipeline()).render(pictures()[1], epoch=epoch).text
+
+
 def test_mirrored_copies_have_the_text_of_the_mirrored_picture_or_are_not_mirrored(peer: Any) -> None:
     install(pipeline(), records(), repeats=2)
     swapped = 0

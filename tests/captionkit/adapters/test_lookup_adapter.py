@@ -64,6 +64,12 @@ def test_an_id_that_is_no_path_does_not_hide_the_picture() -> None:
     ]
 
 
+def test_of_two_records_of_one_id_the_first_stays() -> None:
+    records = Records([Record("a", parse_tags("one")), Record("a", parse_tags("two"))])
+    assert records.find("a") is records[0]
+    assert records.place_of_id("a") == 0
+
+
 def test_an_absolute_picture_is_found_by_its_relative_path_too() -> None:
     records = Records([Record("17", parse_tags("a"), image="/data/x/1.png")], root="/data")
     assert records.find("x/1.png") is records.find("/data/x/1.png") is records[0]

@@ -107,6 +107,12 @@ def test_the_real_store_makes_batches_of_the_pipeline_s_texts(
         assert rows == [[0, 0, 0, 1] if one.flip else [1, 0, 0, 0] for one in expected]
 
 
+def test_what_was_prepared_last_counts() -> None:
+    naifu.prepare(pipeline())
+    naifu.prepare(pipeline(), records())
+    assert naifu.fn(entry("set/1")).prompt == pipeline().render(pictures()[1]).text
+
+
 def test_latents_are_not_mirrored() -> None:
     naifu.prepare(pipeline(), records())
     for record in pictures():

@@ -159,6 +159,16 @@ def test_the_lines_of_a_picture_without_a_record_are_one_record() -> None:
     ]
 
 
+def test_without_records_the_cache_gets_captions_made_of_what_was_read() -> None:
+    handler = type("Handler", (Handler,), {})
+    patch(handler, Variants(Captioner(never_mirrored().model_copy(update={"steps": ()})), 3))
+    captions, _, paths = handler.get_all_captions(
+        "/data", True, False, None, "textfile", return_image_paths=True
+    )
+    # "x" was read twice for one picture, and a tag that stands twice counts once.
+    assert (captions, paths) == (["x", "x"], ["/data/set/1.png", "/data/set/2.png"])
+
+
 def test_what_cannot_be_is_said() -> None:
     with pytest.raises(DataError, match="count is 0, must be 1 or more"):
         Variants(Captioner(pipeline()), 0)
