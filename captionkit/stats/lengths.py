@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MethodType
 
 from captionkit.pipeline import CaptionPipeline
 from captionkit.render import estimate_tokens
@@ -59,7 +60,6 @@ def _histogram(ordered: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 def _name(counter: object) -> str:
     """What a counter is called: a method by its class, as `WordMemory`."""
-    owner = getattr(counter, "__self__", None)
-    if owner is not None:
-        return type(owner).__name__
+    if isinstance(counter, MethodType):
+        return type(counter.__self__).__name__
     return str(getattr(counter, "__qualname__", type(counter).__name__))
