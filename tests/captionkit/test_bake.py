@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import re
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionkit import CaptionPipeline, DataError, FlipRule, Record, Renderer, parse_tags
+from captionkit import CaptionkitError, CaptionPipeline, DataError, FlipRule, Record, Renderer, parse_tags
 from captionkit.bake import (
     Baked,
     CaptionsJson,
@@ -29,6 +30,7 @@ from captionkit.bake import (
 )
 from captionkit.bake.form import percent
 from captionkit.bake.lines import Reader, lines_of
+from captionkit.commands.bake import add_bake
 from captionkit.curves import Curve
 from captionkit.policies import DropTags, EmptyCaption, ShuffleTags
 from captionkit.readers.folder import FolderSource
@@ -182,7 +184,8 @@ def test_run_again_it_is_the_same_and_so_in_two_processes(tmp_path: Path, name: 
     run(FORMS[name](out, source.root), source)
     before = tree(out)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    run(FORMS[name](out, source.root), source, processes=2)
+    # Two of them are enough to see: what the processes do is the same for all.
+    run(FORMS[name](out, source.root), source, processes=2 if name in ("kohya, folders", "parquet") else 1)
     assert tree(out) == before
     if name not in ("jsonl", "parquet"):  # Which are written whole.
         assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
@@ -412,3 +415,74 @@ def test_nothing_to_write_is_an_error(tmp_path: Path) -> None:
 )
 def test_shares_are_readable(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+# ----------------------------------------------------------------------------------------------- the command
+
+
+def command(*arguments: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_bake(parser.add_subparsers())
+    parsed = parser.parse_args(["bake", *arguments, "--processes", "1"])
+    parsed.run(parsed)
+
+
+RECIPE_TOML = """
+seed = 3
+[[steps]]
+kind = "empty_caption"
+p = 0.2
+[[steps]]
+kind = "drop_tags"
+rate = { over = "epoch", points = [[0, 0.3], [9, 0.5]] }
+[flip]
+p = 0.25
+no_flip = ["text on*"]
+"""
+
+
+def test_the_command_says_what_to_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = data(tmp_path / "in", 8)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE_TOML)
+    (tmp_path / "in" / "zz.png").touch()
+    out = str(tmp_path / "out")
+    command(
+        str(recipe), str(source.root), "-k", "3", "-o", out, "--form", "lines", "--trainer", "simpletuner"
+    )
+    said, told = capsys.readouterr()
+    assert f"{out}: 3 captions of 8 pictures" in said
+    assert "may be mirrored by a trainer: 6 of 8 pictures" in said
+    assert "empty captions: " in said
+    assert "the recipe mirrors with p = 0.25" in said
+    assert "those of epoch 0 and 0 samples" in said
+    assert "zz.png: has neither tags nor captions" in told
+    assert 'next: SimpleTuner: "instance_data_dir"' in told
+    assert "caption_dropout_probability = " in told
+    command(str(recipe), str(source.root), "-o", out, "--form", "kohya", "--json")
+    values = json.loads(capsys.readouterr().out)
+    assert (values["pictures"], values["texts"], values["may_flip"]) == (8, 64, 6)
+    assert any("--dataset_config" in line for line in values["advice"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--form", "lines"), "needs to know who reads them"),
+        (("--form", "list", "--trainer", "kohya"), "--trainer belongs to --form lines"),
+        (("--form", "kohya", "--split"), "--split belongs to --form lines"),
+        (("--form", "list", "--pictures", "link"), "brings no pictures along"),
+        (("--form", "list"), r"\.jsonl or \.parquet"),
+        (("--form", "kohya", "--pictures", "link", "-o", "in/out"), "lies in the folder of the data"),
+        (("--form", "lines", "--trainer", "kohya", "-o", "in"), "lies in the folder of the data"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data(tmp_path / "in", 4)
+    before = tree(tmp_path)
+    with pytest.raises(CaptionkitError, match=says):
+        command("hyperfusion", "in", "-o", "out", *arguments)
+    assert tree(tmp_path) == before
