@@ -160,7 +160,7 @@ def test_the_lines_of_a_picture_without_a_record_are_one_record() -> None:
 
 
 def test_without_records_the_cache_gets_captions_made_of_what_was_read() -> None:
-    handler = type("Handler", (Handler,), {})
+    handler: Any = type("Handler", (Handler,), {})
     patch(handler, Variants(Captioner(never_mirrored().model_copy(update={"steps": ()})), 3))
     captions, _, paths = handler.get_all_captions(
         "/data", True, False, None, "textfile", return_image_paths=True
