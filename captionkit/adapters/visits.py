@@ -44,7 +44,8 @@ class Visits:
         if repeats < 1:
             raise DataError(f"repeats is {repeats}, must be 1 or more")
         self._records, self._repeats = records, repeats
-        self._first_epoch = SharedEpoch(first_epoch)
+        self._first_epoch = first_epoch
+        self._epoch = SharedEpoch(first_epoch)
         self._rank, self._world = _whole("RANK", 0), max(1, _whole("WORLD_SIZE", 1))
         self._counts = _shared(len(records) + _UNKNOWN_SLOTS)
 
@@ -55,16 +56,16 @@ class Visits:
             number = self._counts[slot]
             self._counts[slot] = number + 1
         epoch, draw = divmod(number, self._repeats)
-        return Visit(self._first_epoch.get() + epoch, draw * self._world + self._rank)
+        return Visit(self._epoch.get() + epoch, draw * self._world + self._rank)
 
     def begin_epoch(self, epoch: int) -> None:
-        """From now on each visit is a draw of this epoch, counted from 0, whatever `repeats` is.
+        """From now on each visit is a draw, from 0, of epoch `first_epoch + epoch`, whatever `repeats` is.
 
         For trainers that tell the epoch and not the repeat; before the workers of this epoch are started.
         """
         with self._counts.get_lock():
             self._counts[:] = [0] * len(self._counts)
-        self._first_epoch.set(epoch)
+        self._epoch.set(self._first_epoch + epoch)
         self._repeats = _ALL
 
     def _slot(self, key: str) -> int:

