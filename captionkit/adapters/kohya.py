@@ -102,7 +102,7 @@ class KohyaPlug:
             if not callable(getattr(getattr(module, owner, None), name, None)):
                 raise CaptionkitError(
                     f"{self.train_util} has no {owner}.{name}",
-                    hint="this adapter knows sd-scripts from 0.8 to 0.10; bake the captions instead",
+                    hint="this adapter was made for sd-scripts 0.10; captionkit bake works with others",
                 )
         if getattr(module.BaseDataset.__getitem__, _MARK, None) is not None:
             raise CaptionkitError(f"{self.train_util} is patched already", hint="remove() the first one")

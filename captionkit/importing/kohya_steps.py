@@ -27,7 +27,7 @@ class Change:
     """What can be done about it."""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.option}: {self.instead}; {self.do}"
+        return f"{self.where}: {self.option}: {self.instead} ({self.do})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class _Maker:
             self.changed(
                 "caption_dropout_every_n_epochs",
                 f"the epochs without captions are named one by one, up to epoch {last}",
-                "nothing, unless the training is longer: then add points to p of empty_caption",
+                "if the training is longer, add points to p of empty_caption",
             )
         elif rate:
             comment = "caption_dropout_rate. First, as there: prefix and fixed tags leave too."
@@ -117,8 +117,8 @@ class _Maker:
                 "of a text with several lines, the first (as tags) is drawn half of the time and the others"
                 " share the other half, as whole captions whose commas part no tags; there every line is as"
                 " likely, and is parted at its commas",
-                "nothing if texts have one line; else set caption in choose_source to the number of other"
-                " lines",
+                "texts of one line are not concerned; else set caption in choose_source to the number of"
+                " other lines",
             )
 
     def around(self) -> None:
@@ -163,7 +163,7 @@ class _Maker:
                     option,
                     f"{text!r} stays where it is; there it becomes part of the {end} tag, and is shuffled and"
                     " dropped with it",
-                    "nothing, this is what it is for; with a comma between them it would be a tag",
+                    "with a comma between them it would be a tag, and be treated as there",
                 )
 
     def wildcards(self) -> None:
@@ -175,7 +175,7 @@ class _Maker:
             "enable_wildcard",
             "choices nest and have weights ({2::a|b}), and braces without a | stay, such as {:; there {a}"
             " becomes a, and nested choices break",
-            "nothing, unless a text has braces without a |",
+            "texts without braces, and with {a|b} alone, are not concerned",
         )
 
     def moving(self) -> list[Step]:
@@ -223,7 +223,7 @@ class _Maker:
             self.changed(
                 "keep_tokens_separator",
                 f"{keep!r} is taken out of the text; there it stays in it, since nothing moves or drops tags",
-                "nothing",
+                "nothing to do",
             )
         if not fixes or not (steps or keep):
             self.steps += steps
@@ -241,7 +241,7 @@ class _Maker:
         if not (separator := self.get("secondary_separator").strip()):
             return
         self.steps.append({COMMENT: "secondary_separator", "kind": "split_tags", "separator": separator})
-        self.changed("secondary_separator", "its tags are written 'a, b', there 'a,b'", "nothing")
+        self.changed("secondary_separator", "its tags are written 'a, b', there 'a,b'", "nothing to do")
 
     def separator(self) -> None:
         """What stands between two tags."""
