@@ -79,8 +79,8 @@ class EpochSampler:
         return Picks(self)
 
 
-class Picks(Iterator[Pick | list[Pick]]):
-    """One pass over an `EpochSampler`, whose place can be saved and restored."""
+class Picks(Iterator[Any]):
+    """One pass over an `EpochSampler`, picks or lists of them; its place can be saved and restored."""
 
     def __init__(self, of: EpochSampler) -> None:
         self._of = of

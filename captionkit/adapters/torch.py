@@ -25,7 +25,16 @@ _MOST_NAMES = 10_000
 """Among so many names the nearest is looked for, when one is unknown."""
 
 
-class CaptionDataset:
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset, IterableDataset
+
+    MapStyle: TypeAlias = Dataset[Any]
+else:
+    # The loader calls the methods and asks for no class; so PyTorch need not be imported for it.
+    MapStyle = object
+
+
+class CaptionDataset(MapStyle):
     """A map-style data set whose samples carry a text, and pictures mirrored where the draw says so.
 
     `records` has the record of every sample: a sequence in the data set's order, a mapping (by `key`: where
@@ -196,7 +205,6 @@ class CaptionStream:
 
 
 if TYPE_CHECKING:
-    from torch.utils.data import IterableDataset
 
     class CaptionIterable(CaptionStream, IterableDataset[Any]):
         """An iterable data set whose samples carry a text, and pictures mirrored where the draw says so.
