@@ -150,6 +150,16 @@ def test_a_damaged_file_is_read_or_is_our_error(data: st.DataObject, layout: Lay
 # --------------------------------------------------------------------------------------------------- examples
 
 
+def test_a_value_that_may_go_on_behind_the_cut_is_not_taken_for_whole(file: Path) -> None:
+    values = [1.5e300, -0.25, 12, True, None, float("-inf"), "🦊", "\\", {"a": 1.5}]
+    for pad in range(40):
+        file.write_text(json.dumps([*values, " " * pad, *values]).replace("1.5e+300", "1.5E+300"))
+        with patch.object(json_window, "CHUNK", 1):
+            read, error = found(file, ARRAY)
+        assert error is None
+        assert [value for _, value, _ in read] == [*values, " " * pad, *values]
+
+
 @pytest.mark.parametrize(
     ("content", "num_before", "message"),
     [

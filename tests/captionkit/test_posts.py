@@ -395,6 +395,7 @@ def test_a_damaged_export_is_read_or_is_our_error(rows: list[str], chunk: int, d
         (export([ROW, {**ROW, "tag_string": ""}]), ["p.csv:3: post 300: has no tags"]),
         (export([ROW]) + "1,2\n", ["p.csv:3: the row has 2 fields, the first line 29"]),
         (export([{**ROW, "description": 'a\n\n"b"'}]) + "1\n", ["p.csv:5: the row has 1 fields"]),
+        (export([{**ROW, "description": "a\r\rb"}]) + "1\n", ["p.csv:3: the row has 1 fields"]),
         (export([ROW]) + '\n7,"x\n1,2', ["p.csv:4: a quotation mark opens and is not closed, nothing"]),
     ],
 )
