@@ -141,14 +141,28 @@ def _wrong(key: str, value: Any, level: str) -> tuple[str, str | None] | None:
         return f"unknown option {key!r}", f"did you mean {near[0]!r}?" if near else "take it out"
     if option.only is not None and option.only != level:
         return f"{key} may stand in a subset only, and stands in [{level}]", "move it into the subsets"
+    if option.only is not None and value == "":
+        return f"{key} is empty", "write the path of a folder or file"
     if not _is_of(value, option):
         kinds = " or ".join(dict.fromkeys(_KINDS[kind] for kind in option.kinds))
-        return f"{key} is {value!r}, must be {kinds}", None
-    if key.endswith("_rate") and not 0.0 <= value <= 1.0:
-        return f"{key} is {value!r}, must be between 0 and 1", "15 % is 0.15"
-    if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
-        return f"{key} is {value!r}, must be 0 or above", None
+        return f"{key} is {_short(value)}, must be {kinds}", None
+    if key.endswith(("_rate", "_split")) and not 0.0 <= value <= 1.0:
+        return f"{key} is {_short(value)}, must be between 0 and 1", "15 % is 0.15"
+    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value <= _LARGEST:
+        return f"{key} is {_short(value)}, must be from 0 to {_LARGEST:,}", None
     return None
+
+
+_LARGEST = 10**12
+"""No count of steps, epochs, pixels or repeats is larger."""
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # A whole number of thousands of digits.
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"} | {
@@ -159,8 +173,6 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 def _is_of(value: Any, option: Option) -> bool:
     if isinstance(value, bool):
         return bool in option.kinds
-    if isinstance(value, float) and value != value:
-        return False
     return isinstance(value, option.kinds)
 
 
@@ -190,7 +202,7 @@ def _parsed(file: Path, text: str) -> Table:
         return parse_object(text, file)
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # Some dates raise a bare ValueError.
         hint = "in double quotes a backslash is doubled: write 'C:\\pictures' in single quotes"
         raise DataError(
             f"is not valid TOML: {error}", where=str(file), hint=hint if "\\" in text else None

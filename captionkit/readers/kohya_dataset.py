@@ -102,7 +102,7 @@ class KohyaDatasetSource(Source):
         from captionkit.readers.kohya_metadata import KohyaMetadataSource
 
         file = _found(part.subset.values["metadata_file"], self.config.path)
-        if not file.is_file():
+        if not os.path.isfile(file):
             where = part.subset.places["metadata_file"]
             hint = f"looked for {file}; relative paths start where the command is run"
             report(DataError(f"no such file: {part.subset.name!r}", where=where, hint=hint))
@@ -217,7 +217,8 @@ def _found(path: str, file: Path) -> Path:
     """A path of the file, absolute: relative to the working folder, or else to the file's own folder."""
     here = Path(os.path.abspath(path))
     beside = Path(os.path.abspath(file.parent / path))
-    return beside if not here.exists() and beside.exists() else here
+    # These two, unlike a Path's, never raise: for names that no system could have.
+    return beside if not os.path.exists(here) and os.path.exists(beside) else here
 
 
 def _told_apart(paths: Sequence[Path]) -> list[str]:
@@ -240,7 +241,7 @@ def _told_apart(paths: Sequence[Path]) -> list[str]:
 def _names(part: _Part, report: Report) -> list[str]:
     """All names in the folder of a subset, sorted; none where it cannot be listed, which is reported."""
     where = part.subset.places.get("image_dir")
-    if not part.folder.is_dir():
+    if not os.path.isdir(part.folder):
         hint = f"looked for {part.folder}; relative folders start where the command is run"
         report(DataError(f"no such folder: {part.subset.name!r}", where=where, hint=hint))
         return []

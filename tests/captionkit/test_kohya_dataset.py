@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionkit import DataError, Record
+from captionkit import CaptionkitError, DataError, Record
+from captionkit.importing.kohya import import_kohya
 from captionkit.readers.kohya_caption import parse_lines
 from captionkit.readers.kohya_config import read_kohya_config
 from captionkit.readers.kohya_dataset import KohyaDatasetSource, _told_apart
@@ -121,7 +122,7 @@ def test_options_are_told_where_they_are_wrong() -> None:
         "d.toml:3: keep_tokens is 'two', must be a whole number",
         "d.toml:4: image_dir may stand in a subset only, and stands in [general] (move it into the subsets)",
         "d.toml:7: caption_dropout_rate is 15, must be between 0 and 1 (15 % is 0.15)",
-        "d.toml:8: num_repeats is -1, must be 0 or above",
+        "d.toml:8: num_repeats is -1, must be from 0 to 1,000,000,000,000",
         "d.toml:9: flip_aug is 1, must be true or false",
         "d.toml:12: 'fox' stands twice in one dataset, of which the first counts"
         " (put the second into a dataset of its own)",
@@ -132,12 +133,53 @@ def test_options_are_told_where_they_are_wrong() -> None:
     ]
 
 
+HOSTILE: dict[str, list[str]] = {
+    "num_repeats": ["1e400", "nan", "9" * 5000, "true", "[]"],
+    "token_warmup_step": ["inf", "nan", "-0.5", "2020-01-01"],
+    "caption_dropout_every_n_epochs": ["99999999999999999999"],
+    "image_dir": ["'" + "a" * 5000 + "'", '"a\\u0000b"', "''", "'/'", "'../..'"],
+    "caption_extension": ["''", "'/../../x'", '"\\u0000"'],
+    "caption_prefix": ['"\\u001b[31m|||,{{}"', "'}'"],
+    "keep_tokens_separator": ["' '", "','", "'{'"],
+    "caption_separator": ["''", "' '"],
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(option, value) for option, values in HOSTILE.items() for value in values]
+)
+def test_hostile_values_never_end_in_a_traceback(option: str, value: str) -> None:
+    pictures("fox", {"a.png": "solo, {a|b} ||| tree"})
+    options = {"image_dir": "'fox'", "shuffle_caption": "true", option: value}
+    text = "[[datasets]]\n[[datasets.subsets]]\n"
+    text += "".join(f"{key} = {one}\n" for key, one in options.items())
+    write("d.toml", text)
+    said = "d.toml"
+    try:
+        source = KohyaDatasetSource("d.toml")
+        records = list(source.records(lambda error: None))
+        made = import_kohya("d.toml")
+        for record in records:
+            made.pipeline.render(record, samples=0)
+    except CaptionkitError as error:
+        said = str(error)
+    assert said.startswith("d.toml")
+
+
+@given(st.text(st.sampled_from("[]datsubeg.\n =\"'1{},#\\")))
+def test_no_text_ends_in_a_traceback(text: str) -> None:
+    write("d.toml", text)
+    with pytest.raises(DataError):
+        read_kohya_config("d.toml")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "has no subset"),
         ("a = ", "is not valid TOML"),
         ("general = 3", "general must be a table, got 3"),
+        ("[[datasets]]\n[[datasets.subsets]]\nimage_dir = ''", "d.toml:3: image_dir is empty"),
         ("datasets = 3", "datasets must be a list of tables"),
         ("[[datasets]]\nsubsets = [3]", "subsets must be a list of tables"),
         (

@@ -161,6 +161,14 @@ def test_repeats_of_an_epoch_are_drawn_anew(sd: ModuleType, num_workers: int) ->
         assert seen(batches) == expected(number, num_repeats=3)
 
 
+def test_several_data_sets_of_one_group(sd: ModuleType) -> None:
+    both = [group(sd, num_repeats=2, flip_aug=True).datasets[0] for _ in range(2)]
+    with install(SHUFFLE):
+        epochs = trained(sd, sd.DatasetGroup(both), 2, epochs=2)
+    for number, batches in enumerate(epochs, start=1):
+        assert seen(batches) == sorted(2 * expected(number, num_repeats=2))
+
+
 def test_spawned_workers_are_patched_too(sd: ModuleType) -> None:
     with install(SHUFFLE):
         (batches,) = trained(sd, group(sd, flip_aug=True), 1, context="spawn", epochs=1)
