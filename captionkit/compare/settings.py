@@ -19,7 +19,7 @@ def changed_settings(a: CaptionPipeline, b: CaptionPipeline) -> tuple[Change, ..
 
     A step that only one of them has is one change, under its address. Another order is one too.
     """
-    old, new = dict(_settings(a)), dict(_settings(b))
+    old, new = dict(settings_of(a)), dict(settings_of(b))
     steps_a, steps_b = old.pop(ORDER), new.pop(ORDER)
     changes = [
         Change(address, old.get(address), value)
@@ -53,7 +53,8 @@ def _is_in(change: Change, step: str) -> bool:
     return change.address.startswith((f"{step}.", f"{step}/"))
 
 
-def _settings(pipeline: CaptionPipeline) -> Iterator[tuple[str, Any]]:
+def settings_of(pipeline: CaptionPipeline) -> Iterator[tuple[str, Any]]:
+    """Every setting: (address, JSON value), in the order of the recipe."""
     plain = dump_pipeline(pipeline)
     yield "seed", plain["seed"]
     yield from _of_steps(pipeline.steps, plain["steps"], "")
