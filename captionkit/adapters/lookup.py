@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeAlias, overload
 
 from captionkit.errors import CaptionkitError
-from captionkit.readers import parse_caption, read_records
+from captionkit.readers import parse_caption
+from captionkit.readers.open import open_source
 from captionkit.readers.source import Source
 from captionkit.record import Record
 
@@ -57,15 +58,14 @@ class Records:
 
     @classmethod
     def read(cls, path: PathLike, *, root: PathLike | None = None) -> Records:
-        """The records of a folder or file, as `read_records` reads them; the folder is the root.
+        """The records of whatever lies at a path (`open_source`); the root is the source's own.
 
         Records that cannot be read are counted in one warning and missing here. Raises `DataError` when
         nothing at all can be read.
         """
         bad: list[CaptionkitError] = []
-        found = cls(
-            read_records(path, on_error=bad.append), root=_folder(Path(path)) if root is None else root
-        )
+        source = open_source(path)
+        found = cls(source.records(bad.append), root=source.root if root is None else root)
         if bad:
             warnings.warn(
                 f"{path}: {len(bad)} records cannot be read and are missing; the first: {bad[0]}",
@@ -182,10 +182,6 @@ def record_of_text(text: str, name: str | None = None) -> Record:
 
 def _raise(error: CaptionkitError) -> None:
     raise error
-
-
-def _folder(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
 
 
 def _posix(path: str) -> str:
