@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path
 from typing import TypeAlias, overload
 
 from captionkit.errors import CaptionkitError
