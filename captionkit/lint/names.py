@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from captionkit.lint.findings import Finding, Severity
+from captionkit.patterns import compile_patterns
 from captionkit.pipeline import CaptionPipeline
 from captionkit.stats.mentions import mentions
 from captionkit.stats.result import Stats, Unmatched
@@ -30,12 +31,19 @@ def unmatched(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
             of=written.get(where, len(found)),
             unit="names of the recipe",
             examples=tuple(map(_example, [*near, *(one for one in found if not one.near)][:NUM_EXAMPLES])),
-            do=(
-                f"write {near[0].near[0]!r} for {near[0].what!r} in `{where}` if that was meant"
-                if near
-                else f"take them out of `{where}`, or leave them for data to come"
-            ),
+            do=_do(where, near),
         )
+
+
+def _do(where: str, near: list[Unmatched]) -> str:
+    """What mends the first that is nearly there."""
+    if not near:
+        return f"take them out of `{where}`, or leave them for data to come"
+    what, meant = near[0].what, near[0].near[0]
+    wider = what.replace("**", "*").replace("*", "**")
+    if "*" in what and wider != what and compile_patterns((wider,)).match(meant):
+        return f"write {wider!r} for {what!r} in `{where}` if parts of words are meant: `*` keeps words whole"
+    return f"write {meant!r} for {what!r} in `{where}` if that was meant"
 
 
 def _message(where: str, missing: int, of: int) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 
 from captionkit.patterns import REGEX, Patterns
 from captionkit.record import fold
@@ -98,7 +100,19 @@ def _near_tags(missing: list[Mention], names: Collection[str]) -> dict[str, tupl
     frequent = list(names)[:FREQUENT]
     for spelled in sorted(name for name, near in found.items() if not near)[:CLOSELY]:
         found[spelled] = get_close_matches(spelled, frequent, MAX_NEAR, 0.8)
-    return {what: tuple(found.get(spelled, [])[:MAX_NEAR]) for what, spelled in plain.items()}
+    near = {what: tuple(found.get(spelled, [])[:MAX_NEAR]) for what, spelled in plain.items()}
+    return near | {what: wider for what in plain if (wider := _with_parts_of_words(what, names))}
+
+
+def _with_parts_of_words(pattern: str, names: Collection[str]) -> tuple[str, ...]:
+    """The first names that a pattern would match if its `*` stood for parts of words too, as `**` does."""
+    if "*" not in pattern or pattern.startswith(REGEX):
+        return ()
+    wider = Patterns((_STARS.sub("**", pattern),))
+    return tuple(islice((name for name in names if wider.match(name)), MAX_NEAR))
+
+
+_STARS = re.compile(r"\*+")
 
 
 def _close(mention: Mention, known: dict[str, Collection[str]]) -> tuple[str, ...]:

@@ -332,6 +332,15 @@ def test_figures_of_foxes() -> None:
     }
 
 
+def test_kept_is_about_the_records_that_have_a_tag() -> None:
+    """`run` is said of both records, and one of them has it."""
+    data = [Record("1", (Tag("run"),)), Record("2", (Tag("running"),))]
+    pipeline = CaptionPipeline(steps=(RenameTags(aliases={"running": "run"}),))
+    tags = {tag.name: tag for tag in gather(pipeline, data, data="d", recipe="r", draws=3).tags}
+    assert (tags["run"].trained.hits, tags["run"].kept.hits, tags["run"].kept.of) == (6, 3, 3)
+    assert (tags["running"].trained.hits, tags["running"].kept.of) == (0, 3)
+
+
 def test_the_recipe_does_not_change_which_records_are_drawn() -> None:
     data = foxes(400)
     one = gather(RECIPE, data, data="d", recipe="r", sample=50, draws=1)
