@@ -9,9 +9,10 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, final
 
 from captionkit.errors import DataError
 from captionkit.readers.shards import PACKED_SUFFIXES
@@ -60,14 +61,15 @@ def read_members(shard: Path, wanted: Callable[[str], bool]) -> Iterator[Member]
         raise unreadable(shard, error) from error
 
 
-class _Bounded:
+class _Bounded(ABC):
     """What `tarfile` reads from: no read is longer than a header may be."""
 
-    def __init__(self, file: IO[bytes], shard: Path) -> None:
-        self._file, self._shard = file, shard
+    def __init__(self, shard: Path) -> None:
+        self._shard = shard
         self.header = b""
         """What was read last for a header."""
 
+    @final
     def read(self, size: int) -> bytes:
         if not 0 <= size <= MAX_HEADER:
             raise DamagedError(
@@ -77,8 +79,28 @@ class _Bounded:
         self.header = self.content(size)
         return self.header
 
+    @abstractmethod
     def content(self, size: int) -> bytes:
         """So many bytes, of a file in the tar."""
+
+    @abstractmethod
+    def seek(self, place: int) -> None:
+        """Go to a place, from the beginning of the tar."""
+
+    @abstractmethod
+    def tell(self) -> int:
+        """The place at which we are."""
+
+
+@final
+class _Plain(_Bounded):
+    """A tar as it is: pictures are jumped over."""
+
+    def __init__(self, file: IO[bytes], shard: Path) -> None:
+        super().__init__(shard)
+        self._file = file
+
+    def content(self, size: int) -> bytes:
         return self._file.read(size)
 
     def seek(self, place: int) -> None:
@@ -88,25 +110,22 @@ class _Bounded:
         return self._file.tell()
 
 
-class _Plain(_Bounded):
-    """A tar as it is: pictures are jumped over."""
-
-
+@final
 class _Packed(_Bounded):
     """A tar in gzip: read forwards only, and given up where it grows without bounds."""
 
     def __init__(self, file: IO[bytes], shard: Path) -> None:
-        super().__init__(gzip.GzipFile(fileobj=file), shard)  # type: ignore[arg-type]
+        super().__init__(shard)
         self._raw = file
+        self._file = gzip.GzipFile(fileobj=file)
         self._at = self._place = 0
-        self._last = b""
 
     def content(self, size: int) -> bytes:
-        # tarfile looks at the last byte of a file again, to see whether it is there.
-        before = self._last if self._place == self._at - 1 and size > 0 else b""
+        if self._place < self._at:  # Only where a size is not what it should be.
+            raise OSError("it leads backwards")
         while self._at < self._place and self._forward(min(_STEP, self._place - self._at)):
             pass
-        pieces, left = [before], size - len(before)
+        pieces, left = list[bytes](), size
         while left > 0 and (piece := self._forward(min(_STEP, left))):
             pieces.append(piece)
             left -= len(piece)
@@ -121,9 +140,7 @@ class _Packed(_Bounded):
 
     def _forward(self, size: int) -> bytes:
         piece = self._file.read(size)
-        if piece:
-            self._last = piece[-1:]
-            self._at += len(piece)
+        self._at += len(piece)
         if self._at > RATIO_FROM and self._at > MAX_RATIO * self._raw.tell():
             raise DamagedError(
                 f"{self._at:,} bytes came out of {self._raw.tell():,}: no data set packs so well",
