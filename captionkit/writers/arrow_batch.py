@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from captionkit.readers.arrow_columns import pyarrow
 from captionkit.readers.arrow_rows import WHOLE
@@ -13,13 +13,15 @@ from captionkit.readers.fields import TAGS_KEY
 from captionkit.record import Fact
 from captionkit.writers.fact_columns import FactUse, columns
 from captionkit.writers.fields import HUMAN
-from captionkit.writers.readable import Fields
 
 IMAGE_KEY = "image"
 CAPTION_KEY = "caption"
 CAPTIONS_KEY = "captions"
 FIRST = frozenset({ID_KEY, IMAGE_KEY, TAGS_KEY, CAPTION_KEY, CAPTIONS_KEY, INFO_KEY})
 """The columns that are no fact."""
+
+Fields: TypeAlias = dict[str, Any]
+"""What `fields_of` makes of a record."""
 
 
 def batch_of(rows: list[Fields]) -> tuple[Any, dict[str, FactUse]]:

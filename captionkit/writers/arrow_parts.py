@@ -25,9 +25,8 @@ from captionkit.writers.arrow_batch import (
     tag_type,
 )
 from captionkit.writers.fact_columns import FactUse, columns, from_json, merged, to_json
-from captionkit.writers.fields import HUMAN
+from captionkit.writers.fields import HUMAN, as_unicode, readable
 from captionkit.writers.parts import Parts
-from captionkit.writers.readable import as_unicode, readable
 from captionkit.writers.target import Losses, Sink
 
 _USES = b"captionkit.facts"

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from captionkit.readers.arrow_columns import pyarrow
 from captionkit.readers.arrow_table import ARROW_SUFFIXES
 from captionkit.record import Record
 from captionkit.writers.arrow_parts import ArrowParts, encode_arrow
-from captionkit.writers.parts import errors_of_writing, parts_beside, replaced
+from captionkit.writers.parts import errors_of_writing, parts_beside
 from captionkit.writers.target import Losses, Sink, Target
+from captionkit.writers.whole_file import whole_file
 
 ROWS_PER_GROUP = 1 << 16
 """So many rows are a Parquet row group: small enough to be read one by one."""
@@ -47,11 +48,11 @@ class ArrowTarget(Target):
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
-        with replaced(self.path) as partial, parts_beside(self.path) as parts:
+        with whole_file(self.path) as file, parts_beside(self.path) as parts:
             sink = ArrowParts(parts)
             yield sink
             schema = sink.schema(marked=True)
-            with errors_of_writing(self.path), self._writer(partial, schema) as writer:
+            with errors_of_writing(self.path), self._writer(file, schema) as writer:
                 for batch in sink.batches(marked=True, rows=self._rows_at_once):
                     writer.write_batch(batch)
 
@@ -65,8 +66,8 @@ class ArrowTarget(Target):
     def _rows_at_once(self) -> int:
         return ROWS_PER_BATCH if self._is_arrow else ROWS_PER_GROUP
 
-    def _writer(self, partial: Path, schema: Any) -> Any:
+    def _writer(self, file: BinaryIO, schema: Any) -> Any:
         pa = pyarrow()
         if self._is_arrow:
-            return pa.ipc.new_file(str(partial), schema)  # Uncompressed, to be mapped into memory.
-        return pa.parquet.ParquetWriter(partial, schema, compression="zstd")
+            return pa.ipc.new_file(file, schema)  # Uncompressed, to be mapped into memory.
+        return pa.parquet.ParquetWriter(file, schema, compression="zstd")

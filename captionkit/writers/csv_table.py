@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 from collections import Counter
@@ -19,9 +18,10 @@ from captionkit.readers.facts import ID_KEY, INFO_KEY
 from captionkit.readers.fields import TAGS_KEY
 from captionkit.record import Fact, Record, parse_tags
 from captionkit.writers.fact_columns import MOST_COLUMNS
-from captionkit.writers.parts import Parts, errors_of_writing, parts_beside, replaced
-from captionkit.writers.readable import Fields, as_unicode, readable
+from captionkit.writers.fields import as_unicode, readable
+from captionkit.writers.parts import Parts, errors_of_writing, parts_beside
 from captionkit.writers.target import Losses, Sink, Target
+from captionkit.writers.whole_file import whole_file
 
 IMAGE_KEY = "image"
 CAPTION_KEY = "caption"
@@ -29,6 +29,7 @@ CAPTIONS_KEY = "captions"
 
 _FIRST = (ID_KEY, IMAGE_KEY, TAGS_KEY, CAPTION_KEY)
 
+Fields: TypeAlias = dict[str, Any]
 Cells: TypeAlias = dict[str, str]
 """The cells of a row by their columns; those that are not there are empty."""
 
@@ -60,16 +61,11 @@ class CsvTarget(Target):
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
-        with replaced(self.path) as partial, parts_beside(self.path) as parts:
+        with whole_file(self.path) as file, parts_beside(self.path) as parts:
             sink = _CsvParts(parts)
             yield sink
-            with errors_of_writing(self.path), partial.open("wb") as file:
-                if self.path.suffix.lower() != ".gz":
-                    file.writelines(sink.pieces(self._separator))
-                    return
-                # Neither a name nor a time inside, so that the same records make the same file.
-                with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-                    packed.writelines(sink.pieces(self._separator))
+            with errors_of_writing(self.path):
+                file.writelines(sink.pieces(self._separator))
 
     @property
     def _separator(self) -> str:

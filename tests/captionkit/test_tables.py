@@ -126,12 +126,11 @@ def chunks_of(records: st.SearchStrategy[Record]) -> st.SearchStrategy[list[list
 
 @formats
 @given(chunks=chunks_of(strategies.records() | odd_records()))
-@settings(max_examples=60)
 def test_what_is_not_lost_comes_back(format: Format, chunks: list[list[Record]]) -> None:
     back, losses = there_and_back(format, chunks)
     records = [record for chunk in chunks for record in chunk if has_content(record)]
     assert [record.id for record in back] == [record.id for record in records]
-    if losses.counts.keys() <= {"records without tags and captions"}:
+    if losses.counts.keys() <= {"records without tags and captions, left out"}:
         assert back == records
         assert list(map(kinds, back)) == list(map(kinds, records))
     # What was written the second time is all there.
@@ -142,11 +141,10 @@ def test_what_is_not_lost_comes_back(format: Format, chunks: list[list[Record]])
 
 @formats
 @given(record=strategies.records() | odd_records())
-@settings(max_examples=40)
 def test_what_is_lost_is_all_that_changes(format: Format, record: Record) -> None:
     """Of one record, so that each loss can be looked for in it."""
     (back, losses) = there_and_back(format, [[record]])
-    assert ("records without tags and captions" in losses.counts) == (not has_content(record))
+    assert ("records without tags and captions, left out" in losses.counts) == (not has_content(record))
     if not back:
         return
     if not any("tags" in what for what in losses.counts):
@@ -426,11 +424,12 @@ def test_what_is_no_table_is_an_error(tmp_path: Path, name: str, content: bytes)
     assert str(path) in str(error.value)
 
 
-@given(at=st.integers(0, 2000), byte=st.integers(0, 255))
-@settings(max_examples=150)
-def test_a_damaged_arrow_file_is_no_traceback(at: int, byte: int) -> None:
+@pytest.mark.parametrize("name", ["t.parquet", "t.arrow"])
+@given(at=st.integers(0, 5000), byte=st.integers(0, 255))
+@settings(max_examples=100)
+def test_a_damaged_file_is_no_traceback(name: str, at: int, byte: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "t.arrow"
+        path = Path(folder) / name
         write(ArrowTarget(path), [[Record("a", (Tag("x"), Tag("yy"))), Record("b", (), (Prose("One."),))]])
         data = bytearray(path.read_bytes())
         data[at % len(data)] = byte
@@ -465,7 +464,10 @@ def test_an_error_leaves_what_was_there(tmp_path: Path, format: Format) -> None:
 @formats
 def test_where_nothing_can_be_written_is_an_error(tmp_path: Path, format: Format) -> None:
     name, target, _ = format
-    with pytest.raises(DataError, match="cannot be written"), target(tmp_path / "none" / name).open():
+    with (
+        pytest.raises(DataError, match=r"cannot be written|its folder is not there"),
+        target(tmp_path / "none" / name).open(),
+    ):
         pass
 
 
