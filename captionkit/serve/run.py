@@ -37,8 +37,8 @@ def serve(page: Any, *, host: str, port: int, ready: Callable[[str], None]) -> N
 
     Raises `CaptionkitError` when the port is taken or the host is none of this machine's.
     """
-    gr = offline_gradio()
     port = _free(host, port)
+    gr = offline_gradio()
     sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
     theme = gr.themes.Default(primary_hue="teal", neutral_hue="stone", font=sans, font_mono=mono)
     page.launch(
@@ -91,7 +91,8 @@ def _middleware(host: str) -> list[Any]:
 
     layers = [Middleware(_Policy)]
     if is_loopback(host):
-        names = ["127.0.0.1", "localhost", host]
+        # Of `[::1]:7860` starlette takes what stands before the first colon.
+        names = ["127.0.0.1", "localhost", "[" if ":" in host else host]
         layers.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=names))
     return layers
 
