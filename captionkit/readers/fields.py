@@ -32,7 +32,7 @@ def parse_object(text: str, path: Path, line: int = 1) -> Fields:
     """
     where = f"{path}:{line}"
     try:
-        value: object = json.loads(text, object_pairs_hook=_once_each)
+        value: object = _decode(text)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except _TwiceError as error:
@@ -68,6 +68,9 @@ def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
         keys = [key for key, _ in pairs]
         raise _TwiceError(next(key for key in keys if keys.count(key) > 1))
     return fields
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_once_each).decode
 
 
 def tags_in(fields: Fields, where: str) -> tuple[Tag, ...]:

@@ -36,7 +36,7 @@ _SUFFIXES: dict[str, Format] = {
 _PEEKED = 1 << 16
 """So many bytes at the beginning of a file tell what it is."""
 _BRACES = re.compile(r"\{\d+\.\.\d+\}")
-_POSTS = re.compile(r'\s*(\[|\{\s*"posts?"\s*:)')
+_POSTS = re.compile(r'\s*(\[|\{\s*"(posts?|id)"\s*:)')
 
 
 def open_source(
@@ -102,7 +102,7 @@ def _format_of(place: Path) -> Format:
         )
     if format in ("jsonl", "csv"):
         first = _beginning(place, packed).partition("\n")[0]
-        if _is_post(first) if format == "jsonl" else "tag_string" in first.split(","):
+        if _is_post(first) if format == "jsonl" else "tag_string" in first.strip().split(","):
             return "posts"
     return format
 

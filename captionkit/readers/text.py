@@ -28,8 +28,8 @@ def decode(data: bytes, path: Path, *, line: int = 1, offset: int = 0) -> str:
     A byte order mark at the beginning of the file is taken off.
     Raises `DataError` with the line and the offset of the first byte that is no UTF-8.
     """
-    if offset == 0:
-        data = data.removeprefix(UTF8_BOM)
+    if offset == 0 and data.startswith(UTF8_BOM):
+        offset, data = len(UTF8_BOM), data[len(UTF8_BOM) :]
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
