@@ -429,7 +429,7 @@ def test_a_bad_line_is_named_and_can_be_skipped(tmp_path: Path, line: str, messa
     [
         ("fox, caf\u00e9".encode("cp1252"), 1, "byte 0xe9 at offset 8"),
         ("fox\nsnow\ncaf\u00e9".encode("cp1252"), 3, "byte 0xe9 at offset 12"),
-        (b"\xef\xbb\xbffox\n\xff", 2, "byte 0xff at offset 4"),
+        (b"\xef\xbb\xbffox\n\xff", 2, "byte 0xff at offset 7"),
         ("fox".encode("utf-16"), 1, "it begins with a UTF-16 byte order mark"),
         ("fox".encode("utf-16-le"), 1, "a NUL byte at offset 1"),
     ],
