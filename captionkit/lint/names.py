@@ -51,7 +51,7 @@ def _message(where: str, missing: int, of: int) -> str:
         return f"what `{where}` names is not in the data"
     if missing == of:
         return f"nothing of what `{where}` names is in the data"
-    return f"{missing} of the {of} that `{where}` names are not in the data"
+    return f"{missing} of the {of} that `{where}` names {'is' if missing == 1 else 'are'} not in the data"
 
 
 def _example(one: Unmatched) -> str:

@@ -24,6 +24,7 @@ from captionkit.policies import (
     RenameTags,
     TagFromFact,
 )
+from captionkit.readers.grouped import Grouped
 from captionkit.readers.parallel import map_blocks
 from captionkit.readers.source import strict
 from captionkit.record import fold, folded_names
@@ -498,3 +499,6 @@ def test_blocks_in_memory_are_those_records() -> None:
     parts = list(blocks)
     assert [record for _, part in parts for record in part] == data
     assert sum(amount for amount, _ in parts) == 600
+    together = list(Grouped(InMemory(data), 2).blocks(strict))
+    assert [block.amount for block in together] == [512, 88]
+    assert [record for block in together for record in block.records(strict)] == data
