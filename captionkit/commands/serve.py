@@ -13,7 +13,6 @@ from captionkit.commands.arguments import (
     command,
     load_recipe,
     number,
-    reads,
     tell_skipped,
     whole_number,
 )
@@ -38,7 +37,8 @@ def add_serve(commands: Any) -> None:
     """Add `serve` to a parser's subparsers."""
     does = "a local page on which you move rates and see captions change"
     serve = command(commands, "serve", _serve, does, _EXAMPLES)
-    reads(serve)
+    serve.add_argument("recipe", metavar="RECIPE", help="a recipe file (.toml, .json) or a preset's name")
+    serve.add_argument("data", metavar="DATA", help="a folder of pictures, or a file or table of records")
     at_place(serve)
     number(serve, "--records", whole_number, 2000, "N", "how many records can be chosen, from the first on")
     serve.add_argument("--save", metavar="FILE", help="where the recipe is saved; not replaced unless told")

@@ -155,7 +155,8 @@ def _by(row: Difference) -> str:
 def _example(example: Example, screen: Screen) -> list[str]:
     head = [Piece(example.id, Mark.HEAD), Piece(f"· draw {example.draw}", Mark.QUIET)]
     tags, prose = list(_tag_pieces(example)), list(_prose_pieces(example))
-    pieces = prose + tags if example.prose_first else tags + prose
+    between = [Piece("·", Mark.QUIET)] if tags and prose else []
+    pieces = prose + between + tags if example.prose_first else tags + between + prose
     if not example.text_b:
         pieces.append(Piece("(empty)", Mark.QUIET))
     elif not any(piece.mark in (Mark.GONE, Mark.NEW) for piece in pieces):

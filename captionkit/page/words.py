@@ -49,7 +49,7 @@ def figures(stats: Stats) -> Iterator[Figure]:
     yield Figure("Empty captions", percent(stats.empty), "of the trained captions")
     lengths = dict(stats.lengths.percentiles)
     span = f"tokens; 90 % have {lengths[5]} to {lengths[95]}" if {5, 95} <= lengths.keys() else "tokens"
-    yield Figure("Mean length", f"{stats.lengths.mean:.0f}", span)
+    yield Figure("Mean length", f"{stats.lengths.mean:.1f}", span)
     budget = stats.budget
     lost = f"{budget.tags_lost:,} tags and {budget.sentences_lost:,} sentences lost"
     if budget.max_tokens is None:

@@ -11,6 +11,7 @@ const make = (tag, className, text) => {
   return node;
 };
 const fold = (text) => text.toLowerCase().replaceAll("_", " ");
+const words = (text) => " " + fold(text).replace(/[^\p{L}\p{N}*]+/gu, " ");
 const number = (value) => value.toLocaleString("en");
 const percent = (value) => {
   const share = value * 100;
@@ -218,8 +219,10 @@ function cardNode(card) {
   see.append(card.p ? image(card, false) : make("div", "lost", card.e || "no picture"));
   if (card.p) see.firstChild.alt = `picture ${card.i}`;
   const about = make("div");
-  about.append(make("h3", "", card.i));
+  const last = card.i.slice(card.i.lastIndexOf("/") + 1);
+  about.append(make("h3", "", last || card.i));
   const record = make("div", "rec");
+  if (last && last !== card.i) record.append(make("small", "id", card.i));
   if (card.t.length) record.append(make("span", "", card.t.map((tag) => page.names[tag]).join(", ")));
   for (const [source, text] of card.c) {
     const line = make("span");
@@ -252,7 +255,7 @@ const ONLY = {
 };
 const texts = new Map();
 function textOf(card) {
-  if (!texts.has(card)) texts.set(card, fold([card.i, ...card.t.map((tag) => page.names[tag]), ...card.c.map(([, text]) => text), ...(card.v || [])].join("\n")));
+  if (!texts.has(card)) texts.set(card, words([card.i, ...card.t.map((tag) => page.names[tag]), ...card.c.map(([, text]) => text), ...(card.v || [])].join("\n")));
   return texts.get(card);
 }
 if ($("gallery-on")) {
@@ -262,9 +265,11 @@ if ($("gallery-on")) {
 
 // ---- one search over tags and gallery
 function filter() {
-  const wanted = fold($("search").value).split(/\s+/).filter(Boolean);
+  // A word is looked for where words begin, so that "cat" does not find "indicator"; letters that are written
+  // without spaces between words are found anywhere.
+  const wanted = words($("search").value).trim().split(" ").filter(Boolean).map((word) => /^[\x00-\x7f]+$/.test(word) ? " " + word : word);
   const fits = (text) => wanted.every((word) => text.includes(word));
-  rows = page.tags.filter((row) => fits(fold(row[0])));
+  rows = page.tags.filter((row) => fits(words(row[0])));
   first = 0;
   sortRows(); showRows();
   const only = $("only") ? ONLY[$("only").value] : undefined;
