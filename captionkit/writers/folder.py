@@ -86,7 +86,13 @@ class FolderTarget(Target):
     @contextmanager
     def open(self) -> Iterator[Sink]:
         with staging(self.path, overwrite=self.overwrite) as files:
-            yield _Sidecars(self, files)
+            sink = _Sidecars(self, files)
+            yield sink
+            if sink.empty:
+                raise DataError(
+                    "no record can be written: none has a picture in the folder, and tags or captions",
+                    where=str(self.picture_root),
+                )
 
 
 def _whole(text: str, record: Record, losses: Losses) -> str:
@@ -110,12 +116,15 @@ class _Sidecars(Sink):
 
     def __init__(self, target: FolderTarget, files: Staging) -> None:
         self._target, self._files = target, files
+        self.empty = True
+        """Whether nothing was written."""
         # A listing serves all pictures of its folder, which mostly come one after the other.
         self._listing = lru_cache(maxsize=64)(_sidecars_in)
 
     def append(self, chunk: bytes) -> None:
         for line in chunk.splitlines():
             place, texts, source = json.loads(line)
+            self.empty = False
             self._once(place)
             self._replace_old(os.path.splitext(place)[0], texts)
             for suffix, text in texts.items():

@@ -105,6 +105,7 @@ class WebDatasetTarget(Target):
 def _writing(shards: _Shards) -> Iterator[Sink]:
     try:
         yield shards
+        shards.finish()
     finally:
         shards.close()
 
@@ -171,6 +172,12 @@ class _Shards(Sink):
         info = tarfile.TarInfo(name)  # Owner, group and time are 0 in it.
         info.size, info.mode = size, 0o644
         self._tar.addfile(info, file)
+
+    def finish(self) -> None:
+        """Raise `DataError` when all records were left out."""
+        if not self._samples:
+            pictures = "" if self._pictures is None else f", or their pictures are not in {self._pictures}"
+            raise DataError(f"no record can be written: they have no tags and captions{pictures}")
 
     def close(self) -> None:
         """Finish the shard that is being written."""

@@ -35,6 +35,7 @@ from captionkit.curves import Curve
 from captionkit.policies import DropTags, EmptyCaption, ShuffleTags
 from captionkit.readers.folder import FolderSource
 from captionkit.readers.jsonl import JsonlSource
+from captionkit.readers.open import open_source
 from captionkit.readers.source import strict
 from captionkit.writers.staging import Pictures
 
@@ -256,6 +257,8 @@ def test_kohya_reads_two_subsets(tmp_path: Path, pictures: Pictures) -> None:
             assert path.is_file()
             assert path.is_symlink() == (pictures == "link")
             read[image] = (subset["flip_aug"], kohya_captions(caption))
+    # And as our own reader of such files finds them.
+    assert len(list(open_source(tmp_path / "out" / "dataset.toml").records(strict))) == 24
     captions = drawn(source)
     # The first kind and the one with braces may be mirrored; mirror = "swap" speaks of sides in the third.
     assert read == {
