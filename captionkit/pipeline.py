@@ -100,7 +100,12 @@ class CaptionPipeline(Config):
 
     def write(self, caption: Caption) -> tuple[Caption, str]:
         """What of a caption fits into the token budget, and its text: the last thing that `render` does."""
-        return self.text.write(caption, self._count_tokens or estimate_tokens)
+        return self.text.write(caption, self.counter)
+
+    @property
+    def counter(self) -> Counter:
+        """What counts the tokens of a text: the caller's own, or `estimate_tokens`."""
+        return self._count_tokens or estimate_tokens
 
     def with_counter(self, count_tokens: Counter) -> CaptionPipeline:
         """The same pipeline with the caller's own token counter, which must not count begin and end marks.

@@ -8,7 +8,6 @@ from types import MethodType
 from captionkit.pipeline import CaptionPipeline
 from captionkit.render import estimate_tokens
 from captionkit.stats.result import Lengths, Share
-from captionkit.stats.sample import counter_of
 
 CHUNK = 75
 """Tokens that a text encoder of Stable Diffusion takes at once, begin and end marks not counted."""
@@ -21,7 +20,7 @@ _WIDTHS = (1, 3, 5, 15, 25, 75, 150, 375, 750)
 def lengths(tokens: Mapping[int, int], pipeline: CaptionPipeline) -> Lengths:
     """The figures of captions by their number of tokens: (tokens, captions)."""
     total, ordered = sum(tokens.values()), sorted(tokens.items())
-    counter = counter_of(pipeline)
+    counter = pipeline.counter
     chunks: dict[int, int] = {}
     for number, captions in ordered:
         needed = max(1, -(-number // CHUNK))

@@ -17,7 +17,6 @@ from captionkit.stats.examples import NUM_EXAMPLES, Examples
 from captionkit.stats.lengths import CHUNK
 from captionkit.stats.mentions import policies
 from captionkit.stats.result import Oddity, Share
-from captionkit.stats.sample import counter_of
 from captionkit.stats.scan import Scan
 from captionkit.wildcards import parse_wildcards
 
@@ -59,7 +58,7 @@ class _Judge:
         usual = (KEEP_SEPARATOR, ";;;", pipeline.text.tag_separator.strip(), "\n", "\t")
         self._separators = [one for one in usual if one and one not in cut]
         self._chooses = any(isinstance(policy, Wildcards) for policy in kinds)
-        self._count, self._spell = counter_of(pipeline), pipeline.text.spell
+        self._count, self._spell = pipeline.counter, pipeline.text.spell
 
     def kinds(self, name: str) -> Iterator[str]:
         """The kinds of oddity that a name is."""

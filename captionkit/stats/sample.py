@@ -10,8 +10,6 @@ from captionkit.pipeline import CaptionPipeline
 from captionkit.prose.sentences import split_sentences
 from captionkit.readers.source import Block, Report
 from captionkit.record import Caption, Drawn, Record, folded_names
-from captionkit.render import Counter as Counting
-from captionkit.render import estimate_tokens
 from captionkit.stats.examples import Examples
 
 CUT, EMPTY, MIRRORED = "cut", "empty", "mirrored"
@@ -147,7 +145,7 @@ class Draw:
     def _look(self, record: Record, drawn: Drawn, events: Counter[str], counted: Captions) -> None:
         """Count what one caption is besides its tags."""
         caption, text = drawn.caption, drawn.rendered.text
-        counted.tokens[counter_of(self.pipeline)(text)] += 1
+        counted.tokens[self.pipeline.counter(text)] += 1
         if not text:
             events[EMPTY] += 1
         if drawn.rendered.flip:
@@ -165,11 +163,6 @@ class Draw:
                 Counter(folded_names(drawn.whole.tags)) - Counter(folded_names(caption.tags))
             )
             counted.lost_sentences += _num_sentences(drawn.whole) - _num_sentences(caption)
-
-
-def counter_of(pipeline: CaptionPipeline) -> Counting:
-    """What counts the tokens of a pipeline's texts."""
-    return pipeline._count_tokens or estimate_tokens
 
 
 def opening(text: str) -> str:
