@@ -140,6 +140,47 @@ def test_what_is_not_lost_comes_back(format: Format, chunks: list[list[Record]])
 
 
 @formats
+@given(
+    values=st.lists(
+        st.sampled_from([0, 1, -7, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 0.5, -0.0, 1.0, 1e300, True, "1", "x"])
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False),
+        min_size=1,
+        max_size=4,
+    ),
+    cut=st.integers(0, 4),
+)
+def test_facts_keep_their_kinds_whatever_the_others_are(
+    format: Format, values: list[str | int | float | bool], cut: int
+) -> None:
+    records = [Record(str(n), (Tag("x"),), (), None, {"n": value}) for n, value in enumerate(values)]
+    back, losses = there_and_back(format, [records[:cut], records[cut:]])
+    assert not losses.counts
+    assert [repr(record.fact("n")) for record in back] == list(map(repr, values))
+
+
+@formats
+@pytest.mark.parametrize(
+    "values",
+    [
+        (1, 0.5),
+        (1, 1.0),
+        (1, 1.0, 0.5),
+        (1, -0.0),
+        (2**53 + 1, 0.5),
+        (-(2**53) - 1, 0.5),
+        (2**63, 1),
+        (True, 1),
+    ],
+)
+def test_whole_numbers_stay_whole_beside_decimals(format: Format, values: tuple[float, ...]) -> None:
+    records = [Record(str(n), (Tag("x"),), (), None, {"n": value}) for n, value in enumerate(values)]
+    for chunks in ([records], [[record] for record in records]):
+        back, _ = there_and_back(format, chunks)
+        assert [repr(record.fact("n")) for record in back] == list(map(repr, values))
+
+
+@formats
 @given(record=strategies.records() | odd_records())
 def test_what_is_lost_is_all_that_changes(format: Format, record: Record) -> None:
     """Of one record, so that each loss can be looked for in it."""
@@ -153,6 +194,15 @@ def test_what_is_lost_is_all_that_changes(format: Format, record: Record) -> Non
         assert back[0].prose == record.prose
     if not any("facts" in what for what in losses.counts):
         assert back[0].info == record.info
+
+
+@formats
+@pytest.mark.parametrize(
+    "names", [["{red", "x|blue}"], ["{red, x|blue} fox"], ["[]"], ["a,b"], ["|||", "a", "||| |||"]]
+)
+def test_names_of_tags_that_look_like_lists_come_back(format: Format, names: list[str]) -> None:
+    record = Record("a", tuple(map(Tag, names)))
+    assert there_and_back(format, [[record]])[0] == [record]
 
 
 @formats
@@ -436,6 +486,35 @@ def test_a_damaged_file_is_no_traceback(name: str, at: int, byte: int) -> None:
         path.write_bytes(data)
         with contextlib.suppress(CaptionkitError):
             read(ArrowSource(path))
+
+
+def test_offsets_that_lead_out_of_a_file_are_an_error(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    names = pa.array(["x", "y"])
+    wrong = pa.ListArray.from_buffers(
+        pa.list_(pa.string()), 2, [None, pa.array([0, 1 << 24, 2], pa.int32()).buffers()[1]], children=[names]
+    )
+    rows = pa.RecordBatch.from_arrays([pa.array(["a", "b"]), wrong], names=["id", "tags"])
+    path = tmp_path / "t.arrow"
+    for opened in (pa.ipc.new_file, pa.ipc.new_stream):
+        with opened(str(path), rows.schema) as writer:
+            writer.write_batch(rows)
+        with pytest.raises(DataError, match=r"t\.arrow: cannot be read: "):
+            read(ArrowSource(path))
+
+
+def test_rows_are_counted_over_batches_and_blocks(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    rows = pa.table({"id": ["a"] * 9000, "tags": [["x"]] * 4999 + [[]] + [["x"]] * 4000})
+    path = tmp_path / "t.arrow"
+    for size in (3000, 9000):
+        with pa.ipc.new_file(str(path), rows.schema) as writer:
+            writer.write_table(rows, max_chunksize=size)
+        records, errors = read(ArrowSource(path))
+        assert len(records) == 8999
+        assert [error.partition(": has")[0] for error in errors] == [f"{path}: row 5000"]
 
 
 def test_a_bad_table_in_a_folder_leaves_the_others(tmp_path: Path) -> None:
