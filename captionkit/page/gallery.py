@@ -43,10 +43,9 @@ def gallery(
     `records` are themselves an even sample of `num_records`. `done` takes note of cards that are made.
     """
     broken: dict[str, str] = {}
-    side, each = _fitting(cards, records, pictures, max_bytes)
+    side, count = _fitting(cards, records, pictures, max_bytes)
     made: dict[int, dict[str, Any]] = {}
     sizes: dict[int, int] = {}
-    count = min(len(records), int(max_bytes / each)) if each else 0
     while True:
         # Fewer of them are chosen anew out of all, so that the gaps stay alike.
         places = evenly(range(len(records)), count)
@@ -72,16 +71,16 @@ def evenly(items: Sequence[Any], count: int) -> list[Any]:
 
 def _fitting(
     cards: Cards, records: Sequence[Record], pictures: PictureFolders, max_bytes: int
-) -> tuple[int, float]:
-    """The side of the pictures, and how many bytes a card then takes."""
+) -> tuple[int, int]:
+    """The side of the pictures, and about how many records then fit."""
     probes = evenly(records, PROBED)
     each = 0.0
     for side in SIDES_PX:
         sizes = [card_bytes(_card(cards, record, pictures, side, {})) for record in probes]
-        each = sum(sizes) / len(sizes) if sizes else 0.0
+        each = sum(sizes) / max(1, len(sizes))
         if each * len(records) * 1.05 <= max_bytes:
-            return side, max_bytes / len(records)  # So that all of them are made.
-    return SIDES_PX[-1], each
+            return side, len(records)
+    return SIDES_PX[-1], min(len(records), int(max_bytes / each))
 
 
 def _card(
