@@ -86,10 +86,11 @@ class ShardBlock(Block):
             empty = False
             report(error)
 
+        name = self.shard.relative_to(self.root).as_posix()
         for sample in _samples(self.shard, told):
             empty = False
             try:
-                record = _record(sample, self.root, self.shard, self.sentences)
+                record = _record(sample, name, self.shard, self.sentences)
             except CaptionkitError as error:
                 report(error)
             else:
@@ -161,7 +162,7 @@ def _is_sidecar(name: str) -> bool:
     return key_of(name)[1] in SIDECAR_SUFFIXES
 
 
-def _record(sample: _Sample, root: Path, shard: Path, sentences: bool) -> Record | None:
+def _record(sample: _Sample, name: str, shard: Path, sentences: bool) -> Record | None:
     """The record of a sample; None when it has nothing to do with pictures and captions."""
     if sample.faults:
         raise sample.faults[0]
@@ -190,7 +191,7 @@ def _record(sample: _Sample, root: Path, shard: Path, sentences: bool) -> Record
     tags, prose, facts = known_from(texts, fields, sentences)
     if not tags and not prose:
         raise DataError("has neither tags nor captions", where=where)
-    image = _image(fields) if not pictures else (shard.relative_to(root) / pictures[0].name).as_posix()
+    image = _image(fields) if not pictures else f"{name}/{pictures[0].name}"
     return Record(_id(fields) or sample.key, tags, prose, image, tuple(facts.items()))
 
 

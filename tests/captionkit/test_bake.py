@@ -489,3 +489,26 @@ def test_what_cannot_be_is_said_before_anything_is_written(
     with pytest.raises(CaptionkitError, match=says):
         command("hyperfusion", "in", "-o", "out", *arguments)
     assert tree(tmp_path) == before
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "trainers" / "without-code.md"
+COMMANDS = [
+    line.removeprefix("captionkit bake ")
+    for line in PAGE.read_text(encoding="utf-8").splitlines()
+    if line.strip().startswith("captionkit bake recipe.toml pictures/")
+]
+
+
+def test_the_page_has_commands() -> None:
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_commands_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data(tmp_path / "pictures", 8)
+    (tmp_path / "recipe.toml").write_text(RECIPE_TOML)
+    command(*line.split()[line.split().index("recipe.toml") :])
+    assert "8 captions of 8 pictures" in capsys.readouterr().out
