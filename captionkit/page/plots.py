@@ -29,8 +29,6 @@ class Plot:
     says: str
     """What is seen there, in words; it is also the text for who cannot see the plot."""
     spec: dict[str, Any]
-    wide: bool = False
-    """Whether it takes the whole width of the page."""
 
 
 def plots(stats: Stats) -> tuple[Plot, ...]:
