@@ -82,6 +82,10 @@ def tags_in(fields: Fields, where: str) -> tuple[Tag, ...]:
     value = fields.get(TAGS_KEY)
     if value is None:
         return ()
+    if type(value) is list and {*map(type, value)} == {str}:  # As nearly all are, and quick.
+        found = [tag for tag in map(known_tags().__getitem__, value) if tag is not None]
+        if len(found) == len(value):
+            return part_at_separators(tuple(found))
     by_category = value.items() if isinstance(value, dict) else [(None, value)]
     tags = [
         tag
@@ -155,7 +159,7 @@ def _tag_list(value: object, where: str, category: str | None) -> Iterator[Tag]:
         raise DataError(f"got {shown(value)}, allowed is {allowed}", where=where)
     known = known_tags(category)
     for index, entry in enumerate(value):
-        if type(entry) is str and (tag := known[entry]) is not None:  # Nearly every one.
+        if type(entry) is str and (tag := known[entry]) is not None:
             yield tag
             continue
         place = f"{where}[{index}]"
