@@ -165,6 +165,8 @@ def test_facts_keep_their_kinds_whatever_the_others_are(
     [
         (1, 0.5),
         (1, 1.0),
+        (1.0, 1),
+        (0.5, 2**53 + 1),
         (1, 1.0, 0.5),
         (1, -0.0),
         (2**53 + 1, 0.5),
