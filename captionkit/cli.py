@@ -13,6 +13,7 @@ from captionkit.commands.bake import add_bake
 from captionkit.commands.bench import add_command as add_bench
 from captionkit.commands.convert import add_convert
 from captionkit.commands.correlations import add_commands as add_correlations
+from captionkit.commands.diff import add_diff
 from captionkit.commands.explain import add_explain
 from captionkit.commands.implications import add_commands as add_implications
 from captionkit.commands.import_recipe import add_import
@@ -20,6 +21,7 @@ from captionkit.commands.lint import add_lint
 from captionkit.commands.percentiles import add_command as add_percentiles
 from captionkit.commands.preview import add_preview
 from captionkit.commands.report import add_report
+from captionkit.commands.serve import add_serve
 from captionkit.commands.stats import add_stats
 from captionkit.errors import CaptionkitError
 from captionkit.schema import recipe_schema
@@ -36,6 +38,8 @@ what is wrong, and what becomes of every tag,
   captionkit lint recipe.toml pictures/
   captionkit stats recipe.toml pictures/
   captionkit report recipe.toml pictures/ -o report.html   all of it as one page
+  captionkit serve recipe.toml pictures/                   a local page: move a rate, see the captions change
+  captionkit diff old.toml new.toml pictures/              what a change of recipe changes
 and on into your trainer
   captionkit convert pictures/ pictures.parquet
   captionkit bake recipe.toml pictures/ -k 8 -o baked/ --form lines
@@ -89,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     add_stats(commands)
     add_lint(commands)
     add_report(commands)
+    add_diff(commands)
+    add_serve(commands)
     add_convert(commands)
     add_import(commands)
     add_bake(commands)

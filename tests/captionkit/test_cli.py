@@ -277,7 +277,10 @@ def test_a_user_s_error_is_one_message_and_exit_2(
     assert "Traceback" not in err
 
 
-COMMANDS = ("preview", "explain", "stats", "lint", "report", "convert", "bake", "bench", "schema")
+COMMANDS = (
+    *("preview", "explain", "stats", "lint", "report", "diff", "serve"),
+    *("convert", "bake", "bench", "schema"),
+)
 
 
 @pytest.mark.parametrize("command", [[], ["import", "kohya"], *([name] for name in COMMANDS)])
