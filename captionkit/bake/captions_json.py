@@ -12,8 +12,8 @@ from captionkit.bake.form import Form, percent
 from captionkit.bake.json_object import JsonObject
 from captionkit.bake.variants import Baked, Counts
 from captionkit.record import Record
-from captionkit.writers.pictures import inside, picture_of
-from captionkit.writers.staging import Pictures, Staging, staging
+from captionkit.writers.pictures import Picture, inside, picture_of
+from captionkit.writers.staging import Bringing, Pictures, Staging, staging
 from captionkit.writers.target import Losses, Sink
 
 NAME = "captions.json"
@@ -33,18 +33,21 @@ class CaptionsJson(Form):
     pictures: Pictures = "stay"
     overwrite: bool = False
 
-    def place(self, record: Record, losses: Losses) -> str | None:
+    def picture(self, record: Record, losses: Losses) -> Picture | None:
         return (inside if self.pictures == "stay" else picture_of)(record, self.root, losses)
 
     def encode(self, baked: Iterable[Baked]) -> bytes:
-        return "".join(json.dumps([one.place, one.texts]) + "\n" for one in baked).encode()
+        return "".join(json.dumps([one.picture, one.texts]) + "\n" for one in baked).encode()
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
         with staging(self.path, overwrite=self.overwrite) as files:
             sink = _Captions(self, files)
-            yield sink
-            sink.finish()
+            try:
+                yield sink
+                sink.finish()
+            finally:
+                sink.close()
 
     def advice(self, count: Counts) -> list[str]:
         where = (
@@ -69,15 +72,16 @@ class _Captions(Sink):
 
     def __init__(self, form: CaptionsJson, files: Staging) -> None:
         self._form, self._files = form, files
+        self._bringing = Bringing(form.root, form.pictures, files)
         self._objects: dict[str, JsonObject] = {}
 
     def append(self, chunk: bytes) -> None:
         by_folder: dict[str, list[tuple[str, object]]] = {}
         for line in chunk.splitlines():
-            place, texts = json.loads(line)
+            (source, place), texts = json.loads(line)
             folder, _, name = place.rpartition("/")
             by_folder.setdefault(folder, []).append((name, texts))
-            self._files.bring(self._form.root / place, place, self._form.pictures)
+            self._bringing.bring(Picture(source, place))
         for folder, entries in by_folder.items():
             if folder not in self._objects:
                 self._objects[folder] = JsonObject(self._files, f"{folder}/{NAME}" if folder else NAME)
@@ -87,3 +91,7 @@ class _Captions(Sink):
         """Give every file its name."""
         for each in self._objects.values():
             each.finish()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._bringing.close()

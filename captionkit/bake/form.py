@@ -9,6 +9,7 @@ from pathlib import Path
 
 from captionkit.bake.variants import Baked, Counts
 from captionkit.record import Record
+from captionkit.writers.pictures import Picture
 from captionkit.writers.target import Losses, Sink
 
 
@@ -16,8 +17,8 @@ class Form(ABC):
     """A place and a form to write captions to. It can be pickled."""
 
     @abstractmethod
-    def place(self, record: Record, losses: Losses) -> str | None:
-        """The path under which a record's picture goes; None, and noted, where it cannot be written."""
+    def picture(self, record: Record, losses: Losses) -> Picture | None:
+        """A record's picture, and where it goes; None, and noted, where it cannot be written."""
 
     @abstractmethod
     def encode(self, baked: Iterable[Baked]) -> bytes:

@@ -14,6 +14,7 @@ from captionkit.bake.json_object import JsonObject
 from captionkit.bake.lines import MIRRORED, UNMIRRORED, Lines, lines_of
 from captionkit.bake.variants import Baked, Counts
 from captionkit.record import Record
+from captionkit.writers.pictures import Picture
 from captionkit.writers.staging import Pictures, Staging, staging
 from captionkit.writers.target import Losses, Sink
 
@@ -52,8 +53,14 @@ class KohyaDataset(Form):
     pictures: Pictures = "stay"
     overwrite: bool = False
 
-    def place(self, record: Record, losses: Losses) -> str | None:
-        return self._lines.place(record, losses)
+    def picture(self, record: Record, losses: Losses) -> Picture | None:
+        picture = self._lines.picture(record, losses)
+        if picture is not None and self.pictures == "stay" and picture.source != picture.place:
+            losses.add(
+                "records whose picture lies in a tar, which sd-scripts cannot read, left out", record.id
+            )
+            return None
+        return picture
 
     @property
     def _lines(self) -> Lines:
@@ -62,7 +69,9 @@ class KohyaDataset(Form):
     def encode(self, baked: Iterable[Baked]) -> bytes:
         if self.pictures != "stay":
             return self._lines.encode(baked)
-        rows = ([one.may_flip, one.place, lines_of(one.texts, "kohya").rstrip("\n")] for one in baked)
+        rows = (
+            [one.may_flip, one.picture.source, lines_of(one.texts, "kohya").rstrip("\n")] for one in baked
+        )
         return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
     @contextmanager
@@ -101,7 +110,7 @@ class _Folders(Sink):
 
     def append(self, chunk: bytes) -> None:
         for line in chunk.splitlines():
-            self._folders.add(json.loads(line)[0].rpartition("/")[0])
+            self._folders.add(json.loads(line)[0][1].rpartition("/")[0])
         self._lines.append(chunk)
 
     def subsets(self, path: Path) -> list[tuple[bool, list[str]]]:

@@ -12,7 +12,7 @@ from captionkit.bake.form import Form, percent
 from captionkit.bake.variants import Baked, Counts
 from captionkit.record import Record
 from captionkit.writers.folder import FolderTarget, sidecar_line
-from captionkit.writers.pictures import inside, picture_of
+from captionkit.writers.pictures import Picture, inside, picture_of
 from captionkit.writers.staging import Pictures
 from captionkit.writers.target import Losses, Sink
 
@@ -48,17 +48,17 @@ class Lines(Form):
     split: bool = False
     overwrite: bool = False
 
-    def place(self, record: Record, losses: Losses) -> str | None:
+    def picture(self, record: Record, losses: Losses) -> Picture | None:
         return (inside if self.pictures == "stay" else picture_of)(record, self.root, losses)
 
     def encode(self, baked: Iterable[Baked]) -> bytes:
         return b"".join(
-            sidecar_line(self._place(one), {".txt": lines_of(one.texts, self.reader)}, one.place)
-            for one in baked
+            sidecar_line(self._placed(one), {".txt": lines_of(one.texts, self.reader)}) for one in baked
         )
 
-    def _place(self, one: Baked) -> str:
-        return f"{MIRRORED if one.may_flip else UNMIRRORED}/{one.place}" if self.split else one.place
+    def _placed(self, one: Baked) -> Picture:
+        source, place = one.picture
+        return Picture(source, f"{MIRRORED if one.may_flip else UNMIRRORED}/{place}" if self.split else place)
 
     def open(self) -> AbstractContextManager[Sink]:
         return FolderTarget(self.path, self.root, self.pictures, overwrite=self.overwrite).open()

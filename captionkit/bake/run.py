@@ -44,10 +44,10 @@ class Baking:
 
         def baked() -> Iterator[Baked]:
             for record in block.records(report):
-                place = self.form.place(record, tally.losses)
-                if place is None:
+                picture = self.form.picture(record, tally.losses)
+                if picture is None:
                     continue
-                one = self.variants.of(record, place)
+                one = self.variants.of(record, picture)
                 tally.add(one)
                 yield one
 

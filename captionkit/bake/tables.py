@@ -16,6 +16,7 @@ from captionkit.errors import DataError
 from captionkit.needs import needed
 from captionkit.record import Record
 from captionkit.writers.parts import errors_of_writing
+from captionkit.writers.pictures import Picture
 from captionkit.writers.target import Losses, Sink
 from captionkit.writers.whole_file import whole_file
 
@@ -37,17 +38,18 @@ class TextLists(Form):
     root: Path
     """The folder at which the records' paths begin."""
 
-    def place(self, record: Record, losses: Losses) -> str | None:
+    def picture(self, record: Record, losses: Losses) -> Picture | None:
         image = moved(record, way(self.root, self.path.parent)).image
         if image is None or not image.strip():
             losses.add("records without a picture, left out", record.id)
             return None
-        return image
+        return Picture(image, image)
 
     def encode(self, baked: Iterable[Baked]) -> bytes:
         return b"".join(
             json.dumps(
-                {"file_name": one.place, "text": one.texts, "may_flip": one.may_flip}, ensure_ascii=False
+                {"file_name": one.picture.place, "text": one.texts, "may_flip": one.may_flip},
+                ensure_ascii=False,
             ).encode("utf-8", "replace")
             + b"\n"
             for one in baked

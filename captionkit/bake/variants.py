@@ -9,6 +9,7 @@ from captionkit.curves import Curve
 from captionkit.load import dump_pipeline
 from captionkit.pipeline import CaptionPipeline
 from captionkit.record import Record
+from captionkit.writers.pictures import Picture
 from captionkit.writers.target import Losses
 
 
@@ -17,8 +18,7 @@ class Baked:
     """One picture with its captions."""
 
     id: str
-    place: str
-    """The picture's path, with "/"."""
+    picture: Picture
     texts: tuple[str, ...]
     may_flip: bool
     """Whether a trainer that cannot change the text may mirror the picture."""
@@ -44,12 +44,12 @@ class Variants:
     def _unmirrored(self) -> CaptionPipeline:
         return self.pipeline.with_settings({"flip.p": 0.0})
 
-    def of(self, record: Record, place: str) -> Baked:
-        """The captions of one record, whose picture is at `place`."""
+    def of(self, record: Record, picture: Picture) -> Baked:
+        """The captions of one record."""
         drawn = self._unmirrored.render_many(record, self.k, epoch=self.epoch, samples=self.samples)
         flip = self.pipeline.flip
         may_flip = flip.may_flip(record) and flip.mirrored(record) == record
-        return Baked(record.id, place, tuple(one.text for one in drawn), may_flip)
+        return Baked(record.id, picture, tuple(one.text for one in drawn), may_flip)
 
     @property
     def changes(self) -> bool:

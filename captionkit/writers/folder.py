@@ -14,9 +14,9 @@ from captionkit.errors import DataError
 from captionkit.readers.sidecars import SIDECAR_SUFFIXES
 from captionkit.record import Record
 from captionkit.writers.fields import has_content
-from captionkit.writers.pictures import inside, picture_of
+from captionkit.writers.pictures import Picture, inside, picture_of
 from captionkit.writers.sidecar_texts import Style, sidecar_texts
-from captionkit.writers.staging import Pictures, Staging, staging
+from captionkit.writers.staging import Bringing, Pictures, Staging, staging
 from captionkit.writers.target import Losses, Sink, Target
 
 
@@ -63,18 +63,19 @@ class FolderTarget(Target):
             losses.add("records without tags and captions, left out", record.id)
             return None
         if self.pictures == "stay":
-            place = inside(record, self.picture_root, losses)
+            picture = inside(record, self.picture_root, losses)
         else:
-            place = picture_of(record, self.picture_root, losses)
-        if place is None:
+            picture = picture_of(record, self.picture_root, losses)
+        if picture is None:
             return None
+        place = picture.place
         if any(part.startswith(".") for part in place.split("/")):
             losses.add("records whose picture is hidden by a dot before its name, left out", record.id)
             return None
         texts = sidecar_texts(record, self.style, losses)
         if not texts:
             return None
-        line = sidecar_line(place, {suffix: _whole(text, record, losses) for suffix, text in texts.items()})
+        line = sidecar_line(picture, {suffix: _whole(text, record, losses) for suffix, text in texts.items()})
         if os.path.splitext(place)[0] != record.id:
             losses.add("ids that are not the picture's path", record.id)
         if self.pictures == "stay" and not (self.path / place).is_file():
@@ -87,11 +88,15 @@ class FolderTarget(Target):
     def open(self) -> Iterator[Sink]:
         with staging(self.path, overwrite=self.overwrite) as files:
             sink = _Sidecars(self, files)
-            yield sink
+            try:
+                yield sink
+            finally:
+                sink.close()
             if sink.empty:
                 raise DataError(
                     "no record can be written: none has a picture in the folder, and tags or captions",
                     where=str(self.picture_root),
+                    hint="where pictures lie elsewhere, they can be copied or linked",
                 )
 
 
@@ -103,12 +108,9 @@ def _whole(text: str, record: Record, losses: Losses) -> str:
     return whole
 
 
-def sidecar_line(place: str, texts: Mapping[str, str], source: str | None = None) -> bytes:
-    """One picture's piece of a chunk: the text of each sidecar by its suffix.
-
-    `source` is where the picture comes from, relative to `root`, where that is not `place`.
-    """
-    return (json.dumps([place, texts, source or place]) + "\n").encode()
+def sidecar_line(picture: Picture, texts: Mapping[str, str]) -> bytes:
+    """One picture's piece of a chunk: the text of each sidecar by its suffix."""
+    return (json.dumps([picture, texts]) + "\n").encode()
 
 
 class _Sidecars(Sink):
@@ -116,6 +118,7 @@ class _Sidecars(Sink):
 
     def __init__(self, target: FolderTarget, files: Staging) -> None:
         self._target, self._files = target, files
+        self._bringing = Bringing(target.picture_root, target.pictures, files)
         self.empty = True
         """Whether nothing was written."""
         # A listing serves all pictures of its folder, which mostly come one after the other.
@@ -123,13 +126,17 @@ class _Sidecars(Sink):
 
     def append(self, chunk: bytes) -> None:
         for line in chunk.splitlines():
-            place, texts, source = json.loads(line)
+            (source, place), texts = json.loads(line)
             self.empty = False
             self._once(place)
             self._replace_old(os.path.splitext(place)[0], texts)
             for suffix, text in texts.items():
                 self._files.write(f"{os.path.splitext(place)[0]}{suffix}", text.encode())
-            self._files.bring(self._target.picture_root / source, place, self._target.pictures)
+            self._bringing.bring(Picture(source, place))
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._bringing.close()
 
     def _once(self, place: str) -> None:
         """Leave a note, and raise `DataError` where there is one."""

@@ -13,6 +13,8 @@ from typing import Literal, TypeAlias
 
 from captionkit.errors import DataError
 from captionkit.writers.parts import errors_of_writing
+from captionkit.writers.picture_files import PictureFiles
+from captionkit.writers.pictures import Picture, shard_of
 
 Pictures: TypeAlias = Literal["stay", "copy", "link"]
 """What becomes of the pictures.
@@ -58,22 +60,22 @@ class Staging:
         staged.parent.mkdir(parents=True, exist_ok=True)
         os.replace(note, staged)
 
-    def bring(self, source: Path, name: str, pictures: Pictures) -> None:
+    def copy(self, files: PictureFiles, source: str, name: str) -> None:
         """A picture under a path in the folder. Raises `DataError` when another one is there."""
-        if pictures == "stay":
-            return
+        note = self.hidden / ".picture"
+        with files.open(source) as (picture, _), note.open("wb") as out:
+            shutil.copyfileobj(picture, out, 1 << 20)
+        self.take(note, name)
+
+    def link(self, source: Path, name: str) -> None:
+        """A link to a picture under a path in the folder. Raises `DataError` when another one is there."""
         final, staged = self.final / name, self.hidden / name
         if os.path.lexists(final):
             if final.exists() and os.path.samefile(source, final):
                 return
-            if pictures == "copy" and final.is_file() and filecmp.cmp(source, final, shallow=False):
-                return
             self.may_replace(final)
         staged.parent.mkdir(parents=True, exist_ok=True)
-        if pictures == "link":
-            staged.symlink_to(source.resolve())
-        else:
-            shutil.copyfile(source, staged)
+        staged.symlink_to(source.resolve())
 
     def may_replace(self, old: Path) -> None:
         """Raise `DataError` unless what is there may be overwritten."""
@@ -113,3 +115,25 @@ def staging(final: Path, *, overwrite: bool = False) -> Iterator[Staging]:
             if made and not any(final.iterdir()):
                 final.rmdir()
             raise
+
+
+class Bringing:
+    """What brings the pictures of one folder into another."""
+
+    def __init__(self, root: Path, pictures: Pictures, files: Staging) -> None:
+        self._root, self._pictures, self._files = root, pictures, files
+        self._open = PictureFiles(root)
+
+    def bring(self, picture: Picture) -> None:
+        """Copy or link one picture, or do nothing where they stay. Raises `DataError` as `Staging` does."""
+        if self._pictures == "copy":
+            self._files.copy(self._open, picture.source, picture.place)
+        elif self._pictures == "link":
+            if shard_of(self._root, picture.source) is not None:
+                where = str(self._root / picture.source)
+                raise DataError("lies in a tar, into which no link can lead", where=where, hint="copy them")
+            self._files.link(self._root / picture.source, picture.place)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._open.close()

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from captionkit.errors import DataError
 from captionkit.record import Record
 from captionkit.writers.fields import fields_of, has_content
 from captionkit.writers.parts import errors_of_writing, replaced, replaced_folder
-from captionkit.writers.pictures import picture_of
+from captionkit.writers.picture_files import PictureFiles
+from captionkit.writers.pictures import Picture, picture_of
 from captionkit.writers.readable import as_unicode
 from captionkit.writers.target import Losses, Sink, Target
 
@@ -79,12 +81,14 @@ class WebDatasetTarget(Target):
             if picture is None:
                 return None
         fields = fields_of(record, losses)
+        key = _key(record.id if record.image is None else os.path.splitext(record.image)[0])
         if picture is not None:
             fields.pop("image", None)
+            key = _key(os.path.splitext(picture.place)[0])
         text = _dumps(fields)
         if not _is_unicode(text):
             text = _dumps(as_unicode([fields], losses)[0])
-        return (json.dumps([_key(record), picture, text]) + "\n").encode()
+        return (json.dumps([key, picture, text]) + "\n").encode()
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
@@ -107,7 +111,7 @@ def _writing(shards: _Shards) -> Iterator[Sink]:
         yield shards
         shards.finish()
     finally:
-        shards.close()
+        shards.release()
 
 
 class _Shards(Sink):
@@ -115,6 +119,7 @@ class _Shards(Sink):
 
     def __init__(self, target: WebDatasetTarget, name: Callable[[int], Path]) -> None:
         self._name, self._pictures = name, target.pictures
+        self._files = None if target.pictures is None else PictureFiles(target.pictures)
         self._most = target.bounds
         self._num_shards = self._samples = self._bytes = 0
         self._keys: set[str] = set()
@@ -123,25 +128,19 @@ class _Shards(Sink):
     def append(self, chunk: bytes) -> None:
         for line in chunk.splitlines():
             key, picture, text = json.loads(line)
-            self._add(key, picture, text.encode())
+            self._add(key, None if picture is None else Picture(*picture), text.encode())
 
-    def _add(self, key: str, picture: str | None, text: bytes) -> None:
+    def _add(self, key: str, picture: Picture | None, text: bytes) -> None:
         size = len(text)
-        if picture is None or self._pictures is None:
+        if picture is None or self._files is None:
             self._make_room(size)
             self._member(f"{self._unique(key)}.json", io.BytesIO(text), size)
             return
-        path = self._pictures / picture
-        try:
-            file = path.open("rb")
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
-        with file:
-            of_picture = os.fstat(file.fileno()).st_size
+        with self._files.open(picture.source) as (file, of_picture):
             self._make_room(size + of_picture)
             key = self._unique(key)
-            self._member(f"{key}{path.suffix.lower()}", file, of_picture)
-            self._member(f"{key}.json", io.BytesIO(text), size)
+            self._member(f"{key}{os.path.splitext(picture.place)[1].lower()}", file, of_picture)
+        self._member(f"{key}.json", io.BytesIO(text), size)
 
     def _make_room(self, size: int) -> None:
         """Begin another shard where this one would exceed a bound; one sample always fits."""
@@ -168,7 +167,7 @@ class _Shards(Sink):
         self._keys.add(unique)
         return unique
 
-    def _member(self, name: str, file: io.BufferedIOBase, size: int) -> None:
+    def _member(self, name: str, file: IO[bytes], size: int) -> None:
         info = tarfile.TarInfo(name)  # Owner, group and time are 0 in it.
         info.size, info.mode = size, 0o644
         self._tar.addfile(info, file)
@@ -183,6 +182,12 @@ class _Shards(Sink):
         """Finish the shard that is being written."""
         self._tar.close()
 
+    def release(self) -> None:
+        """Close what is open."""
+        self.close()
+        if self._files is not None:
+            self._files.close()
+
 
 def _is_unicode(text: str) -> bool:
     try:
@@ -192,8 +197,8 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _key(record: Record) -> str:
-    path = os.path.splitext(record.image)[0] if record.image is not None else record.id
+def _key(path: str) -> str:
+    """What a sample is called whose picture has this path, without its suffix, or this id."""
     parts = [part for part in _BAD_MARKS.sub("_", path).split("/") if part not in _NO_PART]
     # WebDataset ends the key at the first dot of the name, and takes a folder `__x__` for its own.
     *folders, name = parts or ["_"]

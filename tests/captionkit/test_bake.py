@@ -37,6 +37,7 @@ from captionkit.readers.folder import FolderSource
 from captionkit.readers.jsonl import JsonlSource
 from captionkit.readers.open import open_source
 from captionkit.readers.source import strict
+from captionkit.writers.pictures import Picture
 from captionkit.writers.staging import Pictures
 
 # What kohya reads, by reference pages on its code (order of steps, `.txt` files, wildcards), and the others.
@@ -131,6 +132,7 @@ RECIPE = CaptionPipeline(
     seed=3,
 )
 K = 4
+A = Picture("a.png", "a.png")
 
 
 def data(folder: Path, number: int = 24, folders: tuple[str, ...] = ("", "cats")) -> FolderSource:
@@ -333,12 +335,12 @@ def test_the_diffusers_script_finds_pictures_and_lists(tmp_path: Path) -> None:
 )
 def test_a_trainer_may_mirror_what_stays_true(mirror: Any, tags: str, may_flip: bool) -> None:
     pipeline = CaptionPipeline(flip=FlipRule(no_flip=("text on*",), mirror=mirror))
-    baked = Variants(pipeline, 8).of(Record("a", parse_tags(tags)), "a.png")
-    assert baked == Baked("a", "a.png", (tags,) * 8, may_flip)
+    baked = Variants(pipeline, 8).of(Record("a", parse_tags(tags)), A)
+    assert baked == Baked("a", A, (tags,) * 8, may_flip)
 
 
 def test_a_recipe_that_never_mirrors_has_nothing_to_mirror() -> None:
-    baked = Variants(CaptionPipeline(flip=FlipRule(p=0.0)), 2).of(Record("a", parse_tags("fox")), "a.png")
+    baked = Variants(CaptionPipeline(flip=FlipRule(p=0.0)), 2).of(Record("a", parse_tags("fox")), A)
     assert not baked.may_flip
 
 
@@ -347,7 +349,7 @@ def test_a_recipe_that_changes_is_told() -> None:
     assert Variants(changing, 2).changes
     assert not Variants(RECIPE, 2).changes
     record = Record("a", parse_tags(", ".join(f"tag {number}" for number in range(30))))
-    assert Variants(changing, 2, epoch=5).of(record, "") != Variants(changing, 2).of(record, "")
+    assert Variants(changing, 2, epoch=5).of(record, A) != Variants(changing, 2).of(record, A)
 
 
 # ----------------------------------------------------------------------------------------------- what is bad

@@ -27,6 +27,8 @@ from captionkit.readers.source import strict
 from captionkit.readers.webdataset import WebDatasetSource, key_of
 from captionkit.testing import strategies
 from captionkit.writers.fields import fields_of, has_content
+from captionkit.writers.folder import FolderTarget
+from captionkit.writers.picture_files import PictureFiles
 from captionkit.writers.target import Losses
 from captionkit.writers.webdataset import WebDatasetTarget
 
@@ -577,3 +579,34 @@ def test_converting_in_two_processes_is_the_same(tmp_path: Path) -> None:
         assert convert(source, target, processes=processes, report=strict).num_records == 30
     assert read(tmp_path / "out1") == read(tmp_path / "out2")
     assert len(read(tmp_path / "out1")[0]) == 30
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_pictures_are_taken_out_of_tars(tmp_path: Path, pack: bool) -> None:
+    """Tars become other tars and folders, with their pictures, whatever order these come in."""
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        files: Files = {}
+        for index in range(4):
+            files |= {f"./c/{number}-{index}.jpg": b"%d-%d" % (number, index) * 300}
+            files |= {f"./c/{number}-{index}.txt": f"fox, n{index}"}
+        tar(tmp_path / "in" / f"x-{number}{'.tar.gz' if pack else '.tar'}", files, pack=pack)
+    source = WebDatasetSource(tmp_path / "in")
+    whole = list(source.records(strict))
+    convert(source, WebDatasetTarget(tmp_path / "out", source.root, samples_per_shard=5), report=strict)
+    assert placed(read(tmp_path / "out")[0]) == placed(whole)
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    folder = FolderTarget(tmp_path / "folder", source.root, "copy")
+    for _ in range(2):
+        assert not convert(source, folder, report=strict).losses.counts
+        assert placed(list(FolderSource(folder.path).records(strict))) == placed(whole)
+    assert (folder.path / "c" / "1-2.jpg").read_bytes() == b"1-2" * 300
+    pictures = PictureFiles(source.root)
+    for record in [*reversed(whole), *whole]:
+        with pictures.open(str(record.image)) as (file, size):
+            assert file.read() == record.id[2:].encode() * 300
+            assert size == 900
+    pictures.close()
+    with pytest.raises(DataError, match="into which no link can lead"):
+        convert(source, replace(folder, path=tmp_path / "linked", pictures="link"), report=strict)
+    assert not (tmp_path / "linked").exists()
