@@ -21,6 +21,7 @@ class Converted:
     """What came of a conversion."""
 
     num_records: int
+    """How many were written."""
     losses: Losses
     """What the format could not hold."""
 
@@ -42,7 +43,7 @@ def convert(source: Source, target: Target, *, processes: int = 1, report: Repor
             done(amount)
         if num_records == 0:
             raise DataError("no record could be read", where=str(source.root))
-    return Converted(num_records, losses)
+    return Converted(num_records - losses.left_out, losses)
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,7 @@ class KohyaDataset(Form):
     def picture(self, record: Record, losses: Losses) -> Picture | None:
         picture = self._lines.picture(record, losses)
         if picture is not None and self.pictures == "stay" and picture.source != picture.place:
-            losses.add(
-                "records whose picture lies in a tar, which sd-scripts cannot read, left out", record.id
-            )
+            losses.leave_out("records whose picture lies in a tar, which sd-scripts cannot read", record.id)
             return None
         return picture
 

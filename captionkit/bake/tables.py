@@ -41,7 +41,7 @@ class TextLists(Form):
     def picture(self, record: Record, losses: Losses) -> Picture | None:
         image = moved(record, way(self.root, self.path.parent)).image
         if image is None or not image.strip():
-            losses.add("records without a picture, left out", record.id)
+            losses.leave_out("records without a picture", record.id)
             return None
         return Picture(image, image)
 

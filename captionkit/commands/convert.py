@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from captionkit.commands.arguments import print_json, tell_next, tell_skipped, whole_number
 from captionkit.commands.parts import writing_command
@@ -15,6 +15,8 @@ from captionkit.readers.parallel import usable_cores
 from captionkit.report import Skipped
 from captionkit.screen import printable
 from captionkit.writers.open import TARGETS, open_target
+from captionkit.writers.sidecar_texts import Style
+from captionkit.writers.staging import Pictures
 
 _EXAMPLES = """\
 examples:
@@ -44,6 +46,17 @@ def add_convert(commands: Any) -> None:
     command.add_argument(
         "--pictures", metavar="DIR", help="where the pictures' paths begin (webdataset, folder)"
     )
+    command.add_argument(
+        "--bring",
+        choices=get_args(Pictures),
+        help="of a folder: what becomes of the pictures (stay in their own folder, link into another)",
+    )
+    command.add_argument(
+        "--style",
+        choices=get_args(Style),
+        default="plain",
+        help="of a folder: sidecars of every kind as needed (plain), or only this one",
+    )
     command.add_argument("--overwrite", action="store_true", help="replace what is there under the name DST")
     command.add_argument(
         "--processes",
@@ -60,6 +73,8 @@ def _convert(arguments: argparse.Namespace) -> None:
         arguments.target,
         format=arguments.to,
         pictures=Path(arguments.pictures) if arguments.pictures else source.root,
+        bring=arguments.bring,
+        style=arguments.style,
         overwrite=arguments.overwrite,
     )
     skipped = Skipped()

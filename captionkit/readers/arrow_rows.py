@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from captionkit.errors import CaptionkitError, DataError
 from captionkit.readers.arrow_columns import plain, pyarrow
-from captionkit.readers.facts import ID_KEY, INFO_KEY
-from captionkit.readers.fields import IMAGE_KEYS, parse_object
+from captionkit.readers.facts import ID_KEY
+from captionkit.readers.fields import IMAGE_KEYS
 from captionkit.readers.jsonl import record_of
 from captionkit.readers.source import Block, Report
 from captionkit.record import Record
@@ -48,15 +47,12 @@ class RowsBlock(Block):
         for row, fields in enumerate(_rows(batch), start=self.first):
             where = f"{self.where}: row {row}"
             try:
-                yield record_of(self._prepared(_sound(fields, where), row, where), where)
+                yield record_of(self._prepared(_sound(fields, where), row), where)
             except CaptionkitError as error:
                 report(error)
 
-    def _prepared(self, fields: dict[str, Any], row: int, where: str) -> dict[str, Any]:
+    def _prepared(self, fields: dict[str, Any], row: int) -> dict[str, Any]:
         """The fields as `record_of` takes them."""
-        info = fields.get(INFO_KEY)
-        if isinstance(info, str):
-            fields[INFO_KEY] = parse_object(info, Path(f"{where}: {INFO_KEY}"))
         if self.stem is not None:
             for key in IMAGE_KEYS:
                 picture = fields.get(key)

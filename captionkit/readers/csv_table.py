@@ -13,7 +13,7 @@ from typing import IO, Any
 from captionkit.errors import CaptionkitError, DataError
 from captionkit.readers.csv_cells import fact_of, value_of
 from captionkit.readers.facts import ID_KEY, INFO_KEY
-from captionkit.readers.fields import CAPTION_KEYS, IMAGE_KEYS, TAGS_KEY, parse_object
+from captionkit.readers.fields import CAPTION_KEYS, IMAGE_KEYS, TAGS_KEY
 from captionkit.readers.jsonl import open_lines, record_of
 from captionkit.readers.source import Block, Report, Source
 from captionkit.readers.table_columns import check_columns
@@ -25,7 +25,7 @@ LONGEST_CELL = 1 << 24
 """A cell may have so many characters; more is a quotation mark that nobody closes."""
 
 _NESTED = frozenset({TAGS_KEY, *CAPTION_KEYS})
-_TEXTS = frozenset({ID_KEY, *IMAGE_KEYS})
+_TEXTS = frozenset({ID_KEY, *IMAGE_KEYS, INFO_KEY})
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,6 @@ class CsvBlock(Block):
                 continue
             if name in _NESTED:
                 fields[name] = value_of(cell, self.file, line)
-            elif name == INFO_KEY:
-                fields[name] = parse_object(cell, Path(f"{self.file}:{line}: {INFO_KEY}"))
             else:
                 fields[name] = cell if name in _TEXTS else fact_of(cell)
         return fields

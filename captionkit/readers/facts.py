@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 from captionkit.errors import DataError
-from captionkit.readers.fields import CAPTION_KEYS, IMAGE_KEYS, TAGS_KEY, Fields, shown
+from captionkit.readers.fields import CAPTION_KEYS, IMAGE_KEYS, TAGS_KEY, Fields, parse_object, shown
 from captionkit.record import Fact
 
 INFO_KEY = "info"
@@ -51,6 +52,8 @@ def _named(fields: Fields, where: str) -> Iterator[tuple[str, Fact, str]]:
     info = fields.get(INFO_KEY)
     if info is None:
         return
+    if isinstance(info, str):  # A column of JSON, as tables have it.
+        info = parse_object(info, Path(f"{where}: {INFO_KEY}"))
     if not isinstance(info, dict):
         raise DataError(
             f'got {shown(info)}, allowed is an object {{"rating": "s"}}', where=f"{where}: {INFO_KEY}"

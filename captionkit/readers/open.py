@@ -129,12 +129,13 @@ def _format_of_folder(folder: Path) -> Format:
                     return "hf"
                 if entry.name.startswith(".") or entry.is_dir():
                     continue
-                suffixes.add(os.path.splitext(entry.name)[1].lower())
+                packed = entry.name.lower().endswith(".tar.gz")
+                suffixes.add(".tgz" if packed else os.path.splitext(entry.name)[1].lower())
                 if suffixes & PICTURE_SUFFIXES:
                     return "folder"
     except OSError as error:
         raise unreadable(folder, error) from error
-    if ".tar" in suffixes:
+    if suffixes & {".tar", ".tgz"}:
         return "webdataset"
     tables = {".parquet", ".arrow", ".feather", ".ipc"}
     return "arrow" if suffixes and suffixes <= tables else "folder"
@@ -176,7 +177,7 @@ def _source(text: str, format: Format, sentences: bool) -> Source:
         case "webdataset":
             from captionkit.readers.webdataset import WebDatasetSource
 
-            return WebDatasetSource(text)
+            return WebDatasetSource(text, sentences)
         case "kohya-json":
             from captionkit.readers.kohya_metadata import KohyaMetadataSource
 

@@ -74,7 +74,7 @@ def readable(records: Iterable[Record], losses: Losses) -> list[dict[str, object
         if has_content(record):
             rows.append(fields_of(record, losses))
         else:
-            losses.add("records without tags and captions, left out", record.id)
+            losses.leave_out("records without tags and captions", record.id)
     return rows
 
 

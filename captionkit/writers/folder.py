@@ -60,7 +60,7 @@ class FolderTarget(Target):
     def _line(self, record: Record, losses: Losses) -> bytes | None:
         """(picture, texts by suffix) of a record."""
         if not has_content(record):
-            losses.add("records without tags and captions, left out", record.id)
+            losses.leave_out("records without tags and captions", record.id)
             return None
         if self.pictures == "stay":
             picture = inside(record, self.picture_root, losses)
@@ -70,7 +70,7 @@ class FolderTarget(Target):
             return None
         place = picture.place
         if any(part.startswith(".") for part in place.split("/")):
-            losses.add("records whose picture is hidden by a dot before its name, left out", record.id)
+            losses.leave_out("records whose picture is hidden by a dot before its name", record.id)
             return None
         texts = sidecar_texts(record, self.style, losses)
         if not texts:

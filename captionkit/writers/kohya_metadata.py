@@ -68,7 +68,7 @@ class KohyaMetadataTarget(Target):
         lines: list[str] = []
         for record in records:
             if not has_content(record):
-                losses.add("records without tags and captions, left out", record.id)
+                losses.leave_out("records without tags and captions", record.id)
                 continue
             key, entry = _key(record, losses), entry_of(record, losses)
             line = _dumps({PATH_KEY: key, **entry}) if self.in_lines else f"{_dumps(key)}: {_dumps(entry)}"

@@ -32,7 +32,7 @@ def picture_of(record: Record, root: Path, losses: Losses) -> Picture | None:
     if picture is None or picture.source != picture.place:  # What a tar holds, its reader has seen.
         return picture
     if not (root / picture.source).is_file():
-        losses.add("records whose picture is not there, left out", record.id)
+        losses.leave_out("records whose picture is not there", record.id)
         return None
     return picture
 
@@ -40,7 +40,7 @@ def picture_of(record: Record, root: Path, losses: Losses) -> Picture | None:
 def inside(record: Record, root: Path, losses: Losses) -> Picture | None:
     """The same, whether or not there is such a file."""
     if record.image is None or not record.image.strip():
-        losses.add("records without a picture, left out", record.id)
+        losses.leave_out("records without a picture", record.id)
         return None
     base = os.path.abspath(root)
     try:
@@ -48,10 +48,10 @@ def inside(record: Record, root: Path, losses: Losses) -> Picture | None:
     except ValueError:  # On another drive of Windows.
         source = ".."
     if source.split("/")[0] in ("..", ".") or "\0" in source:
-        losses.add("records whose picture lies outside the folder, left out", record.id)
+        losses.leave_out("records whose picture lies outside the folder", record.id)
         return None
     if os.path.splitext(source)[1].lower() not in PICTURE_SUFFIXES:
-        losses.add("records whose picture is of no kind that is read, left out", record.id)
+        losses.leave_out("records whose picture is of no kind that is read", record.id)
         return None
     shard = shard_of(root, source)
     return Picture(source, source if shard is None else source[len(shard) + 1 :])

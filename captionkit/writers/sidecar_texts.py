@@ -102,6 +102,6 @@ def _one_line(record: Record, style: Style, losses: Losses) -> Texts:
     if record.info:
         losses.add("facts", record.id)
     if not line:
-        losses.add(f"records without {'tags' if style == 'tags' else 'captions'}, left out", record.id)
+        losses.leave_out(f"records without {'tags' if style == 'tags' else 'captions'}", record.id)
         return {}
     return {".txt": line + "\n"}

@@ -17,15 +17,23 @@ class Losses:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
+        self.left_out = 0
+        """Records that are not there at all."""
 
     def add(self, what: str, record_id: str) -> None:
         """Take note of one: `losses.add("categories of tags", record.id)`."""
         self.counts[what] += 1
         self.examples.setdefault(what, record_id)
 
+    def leave_out(self, what: str, record_id: str) -> None:
+        """Take note of a record that is not written: `losses.leave_out("records without a picture", id)`."""
+        self.add(f"{what}, left out", record_id)
+        self.left_out += 1
+
     def merge(self, other: Losses) -> None:
         """Take over what another process noted, which read later records."""
         self.counts.update(other.counts)
+        self.left_out += other.left_out
         for what, record_id in other.examples.items():
             self.examples.setdefault(what, record_id)
 

@@ -15,11 +15,10 @@ from typing import IO
 
 from captionkit.errors import DataError
 from captionkit.record import Record
-from captionkit.writers.fields import fields_of, has_content
+from captionkit.writers.fields import as_unicode, fields_of, has_content
 from captionkit.writers.parts import errors_of_writing, replaced, replaced_folder
 from captionkit.writers.picture_files import PictureFiles
 from captionkit.writers.pictures import Picture, picture_of
-from captionkit.writers.readable import as_unicode
 from captionkit.writers.target import Losses, Sink, Target
 
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -73,7 +72,7 @@ class WebDatasetTarget(Target):
     def _line(self, record: Record, losses: Losses) -> bytes | None:
         """(key, picture, text of the .json) of a record; its picture is copied when the tar is written."""
         if not has_content(record):
-            losses.add("records without tags and captions, left out", record.id)
+            losses.leave_out("records without tags and captions", record.id)
             return None
         picture = None
         if self.pictures is not None:
