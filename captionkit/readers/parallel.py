@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
-from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from captionkit.errors import CaptionkitError, DataError
 from captionkit.readers.source import Block, Report, Source
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 R = TypeVar("R")
 
@@ -38,6 +38,11 @@ def map_blocks(
         for block in chain(first, blocks):
             yield block.amount, function(block, report)
         return
+    # Imported here, for every `import captionkit` would pay for it.
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
     # Not forked: other threads of this process, such as pyarrow's, may hold locks at that moment.
     with ProcessPoolExecutor(processes, get_context("spawn"), _start, (function,)) as pool:
         waiting: deque[tuple[int, Future[tuple[Any, list[CaptionkitError]]]]] = deque()

@@ -20,7 +20,7 @@ from captionkit.policy import kind_of
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FAMILIES = sorted(f"policies/{page.name}" for page in (DOCS / "policies").glob("*.md"))
-PAGES = ("own-policy.md", "reproducibility.md", *FAMILIES)
+PAGES = ("own-policy.md", "reproducibility.md", "formats.md", *FAMILIES)
 MODULES = [
     "captionkit",
     *(m.name for m in pkgutil.walk_packages(captionkit.__path__, "captionkit.") if "__main__" not in m.name),
@@ -42,7 +42,8 @@ def _failures(examples: list[doctest.Example], name: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_page(page: str) -> None:
+def test_page(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     examples = [example for block in blocks for example in doctest.DocTestParser().get_examples(block)]
     assert examples
