@@ -26,7 +26,8 @@ class Portable(NamedTuple):
     """
 
     recipe: str
-    """The recipe as JSON, keys sorted, with the implications themselves instead of the path of their file."""
+    """The recipe as JSON, with the implications themselves instead of the path of their file. Its keys stand
+    in their order, which may matter: a tag belongs to the first category that has it as a member."""
     kinds: tuple[type[Policy], ...]
     """The classes of policies that are not built in, sorted by their kinds."""
     counter: Counter | None
@@ -37,7 +38,7 @@ class Portable(NamedTuple):
         """The parts of a pipeline."""
         kinds: dict[str, type[Policy]] = {}
         inline = _inline(pipeline, kinds)
-        recipe = json.dumps(dump_pipeline(inline), sort_keys=True, ensure_ascii=False)
+        recipe = json.dumps(dump_pipeline(inline), ensure_ascii=False)
         return cls(recipe, tuple(kinds[kind] for kind in sorted(kinds)), pipeline._count_tokens)
 
     def pipeline(self) -> CaptionPipeline:

@@ -70,9 +70,11 @@ def test_a_process_that_lives_on_sees_every_epoch(how: str, wrapped: bool) -> No
             assert here.poll(60)
             assert here.recv() == number
         here.send(False)
-    finally:
         process.join(60)
-    assert process.exitcode == 0
+        assert process.exitcode == 0
+    finally:
+        process.kill()
+        process.join()
 
 
 @given(WHOLE)

@@ -23,7 +23,7 @@ from captionkit import CaptionkitError, CaptionPipeline, DataError, FlipRule, lo
 from captionkit.adapters.epoch import SharedEpoch
 from captionkit.adapters.portable import Portable
 from captionkit.adapters.table import RenderBatch
-from captionkit.policies import TagFromFact
+from captionkit.policies import OrderByCategory, TagFromFact
 from captionkit.policy import Rule
 from captionkit.record import Caption
 from captionkit.testing import pipelines
@@ -38,7 +38,11 @@ COLUMNS: dict[str, list[Any]] = {
 
 
 def dataset() -> datasets.Dataset:
-    return datasets.Dataset.from_dict(COLUMNS)
+    features = {"id": datasets.Value("string"), "tags": datasets.Value("large_string"), "number": NARROW}
+    return datasets.Dataset.from_dict(COLUMNS, datasets.Features(features))
+
+
+NARROW = datasets.Value("int8")
 
 
 def by_name(batch: Any) -> dict[str, tuple[str, bool]]:
@@ -84,6 +88,7 @@ def test_map(num_proc: int | None) -> None:
     mapped = dataset().map(RenderBatch(recipe(), epoch=4), batched=True, batch_size=5, num_proc=num_proc)
     assert by_name(mapped[:]) == wanted(4)
     assert mapped.features["flip"] == datasets.Value("bool")
+    assert {name: mapped.features[name] for name in dataset().features} == dict(dataset().features)
     shuffled = dataset().shuffle(seed=3).select(range(7)).map(RenderBatch(recipe(), epoch=4), batched=True)
     assert by_name(shuffled[:]) == {name: wanted(4)[name] for name in shuffled["id"]}
 
@@ -201,6 +206,15 @@ def test_a_pipeline_comes_back_from_its_parts(pipeline: CaptionPipeline) -> None
     assert pickle.loads(pickle.dumps(portable)).pipeline() == pipeline
     again = load_pipeline(json.loads(portable.recipe))
     assert Hasher.hash(RenderBatch(again)) == Hasher.hash(RenderBatch(pipeline))
+
+
+def test_the_order_of_a_table_in_a_recipe_is_kept() -> None:
+    # Keys were sorted once: `solo` then became a member of `a` in spawned workers.
+    members: dict[str, tuple[str, ...]] = {"z": ("solo",), "a": ("solo", "snow")}
+    order = OrderByCategory(order=("a", "z", "..."), members=members, shuffle=False)
+    render = RenderBatch(CaptionPipeline(steps=(order,), flip=FlipRule(p=0)))
+    batch = {"id": ["1"], "tags": ["solo, snow, tree"]}
+    assert render(batch)["text"] == pickle.loads(pickle.dumps(render))(batch)["text"] == ["snow, solo, tree"]
 
 
 def test_policies_counters_and_implications_come_along(tmp_path: Path) -> None:

@@ -140,11 +140,14 @@ class Saving(Stream):
 
     def __iter__(self) -> Any:
         start, self.at = self.at, 0
-        for place, sample in enumerate(super().__iter__()):
+        for place, sample in enumerate(self.source()):
             if place >= start:
                 self.at = place + 1
                 yield sample
         self.at = 0
+
+    def source(self) -> Any:
+        return super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
         return {"at": self.at}
@@ -195,6 +198,35 @@ def test_a_stream_saved_at_its_end_begins_the_next_epoch(num_workers: int) -> No
     second.load_state_dict(state)
     dataset.set_epoch(3)
     assert dict(seen(second)) == {name: text for name, (text, _) in wanted(3).items()}
+
+
+class Uneven(Saving):
+    """One worker has 2 samples, the other 10."""
+
+    def source(self) -> Any:
+        info = torch.utils.data.get_worker_info()
+        assert info is not None
+        for index in range(2) if info.id == 0 else range(2, SIZE):
+            yield {"image": torch.zeros(1, 2, 2), "name": f"p{index:03}"}
+
+
+@pytest.mark.parametrize("done", [1, 2, 3, 4])
+def test_a_worker_that_had_ended_has_ended_afterwards(done: int) -> None:
+    named = {record.id: record for record in records()}
+
+    def made() -> Any:
+        dataset = CaptionIterable(Uneven(), named, recipe(), key="name")
+        return StatefulDataLoader(dataset, batch_size=2, num_workers=2, collate_fn=collate)
+
+    first = made()
+    passing = iter(first)
+    before = seen(next(passing) for _ in range(done))
+    state = first.state_dict()
+    rest = seen(passing)
+    assert len(before + rest) == SIZE
+    second = made()
+    second.load_state_dict(state)
+    assert seen(second) == rest
 
 
 def test_nodes() -> None:
