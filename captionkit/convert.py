@@ -61,7 +61,7 @@ class Encode:
 
     target: Target
     way: str
-    """From the target's folder to the source's; empty where paths stay as they are."""
+    """From the target's folder to the source's; empty where it is the same."""
 
     def __call__(self, block: Block, report: Report) -> Encoded:
         losses, count = Losses(), 0
@@ -76,14 +76,12 @@ class Encode:
         return Encoded(chunk, count, losses)
 
 
-def way(source: Path, target: Path | None) -> str:
-    """The path from the target's folder to the source's; empty when it is the same, or asks for none.
+def way(source: Path, target: Path) -> str:
+    """The path from the target's folder to the source's; empty when it is the same.
 
     >>> way(Path("data/pictures"), Path("data"))
     'pictures'
     """
-    if target is None:
-        return ""
     try:
         path = os.path.relpath(source, target)
     except ValueError:  # On two drives of Windows.

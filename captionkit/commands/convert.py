@@ -44,7 +44,9 @@ def add_convert(commands: Any) -> None:
     )
     command.add_argument("--to", choices=TARGETS, help="what DST shall be, if its name does not tell")
     command.add_argument(
-        "--pictures", metavar="DIR", help="where the pictures' paths begin (webdataset, folder)"
+        "--pictures",
+        metavar="DIR",
+        help="the folder in which all pictures lie, where they go along (SRC's own)",
     )
     command.add_argument(
         "--bring",

@@ -68,7 +68,10 @@ def open_source(
     if text.startswith("hf:") or (_BRACES.search(text) and not Path(text).exists()):
         return _source(text, format or ("hf" if text.startswith("hf:") else "webdataset"), sentences)
     place, split = _place_and_split(text)
-    return _source(text if split else os.fspath(place), format or _format_of(place), sentences)
+    format = format or _format_of(place)
+    if split and format != "hf":
+        raise DataError(f"has no splits, and so no {split!r}", where=str(place), hint=f"leave #{split} out")
+    return _source(text if split else os.fspath(place), format, sentences)
 
 
 def _place_and_split(text: str) -> tuple[Path, str]:

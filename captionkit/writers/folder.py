@@ -45,8 +45,8 @@ class FolderTarget(Target):
     overwrite: bool = False
 
     @property
-    def home(self) -> Path | None:
-        return self.path if self.pictures == "stay" else None
+    def home(self) -> Path:
+        return self.picture_root
 
     @property
     def picture_root(self) -> Path:

@@ -62,10 +62,11 @@ class Target(ABC):
 
     @property
     @abstractmethod
-    def home(self) -> Path | None:
-        """The folder at which relative paths of pictures begin when what was written is read again.
+    def home(self) -> Path:
+        """The folder at which the relative paths of pictures begin that `encode` is given.
 
-        None when the paths stay as they are, since the pictures go along.
+        Where pictures go along, it is their own folder; else the one at which paths begin when what was
+        written is read again.
         """
 
     @abstractmethod

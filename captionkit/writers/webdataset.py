@@ -53,8 +53,8 @@ class WebDatasetTarget(Target):
     bytes_per_shard: int = BYTES_PER_SHARD
 
     @property
-    def home(self) -> Path | None:
-        return (self.path.parent if self._single else self.path) if self.pictures is None else None
+    def home(self) -> Path:
+        return self.pictures or (self.path.parent if self._single else self.path)
 
     @property
     def _single(self) -> bool:
