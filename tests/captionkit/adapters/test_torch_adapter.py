@@ -146,7 +146,7 @@ def test_a_batch_sampler_hands_them_out_too() -> None:
     batches = EpochSampler(BatchSampler(SequentialSampler(range(SIZE)), 5, drop_last=False), epoch=3)
     dataset = CaptionDataset(Pictures(), records(), recipe())
     options: Any = {"batch_sampler": batches, "num_workers": 2, "collate_fn": collate}
-    loader: Any = DataLoader(dataset, **options)  # type: ignore[arg-type]
+    loader: Any = DataLoader(dataset, **options)
     assert len(loader) == 3
     assert by_name(seen(loader)) == wanted(3)
 
