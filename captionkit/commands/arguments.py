@@ -102,4 +102,5 @@ whole_number.__name__ = "whole number"  # What argparse calls the type of a valu
 
 def print_json(value: Any) -> None:
     """Print a value as JSON that people can read."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)  # Piece by piece: figures may fill 100 MB.
+    print()

@@ -24,8 +24,8 @@ from captionkit.readers.source import Block, Report, Source, strict
 from captionkit.readers.text import UTF8_BOM, decode, unreadable
 from captionkit.record import Record
 
-BYTES_PER_BLOCK = 1 << 18
-"""So much text is read at a time: some hundred records."""
+BYTES_PER_BLOCK = 1 << 20
+"""So much text is read at a time: one or two thousand records."""
 
 
 @dataclass(frozen=True)

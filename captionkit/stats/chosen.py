@@ -6,11 +6,12 @@ over the same ones. Records of one id are chosen together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from math import sqrt
+from typing import Any
 
-from captionkit.record import Record
+from captionkit.record import Record, known_tags
 
 _KEY = b"captionkit stats"
 _END = 1 << 64
@@ -53,6 +54,11 @@ class Chosen:
             self.below = min(self.below, hashes[size - 1] + 1)
         self.hashed = [pair for pair in self.hashed if pair[0] < self.below]
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As another process sent it, with tags that are shared again: one by one they would fill memory."""
+        self.__dict__.update(state)
+        self.hashed = [(hashed, _with_shared_tags(record)) for hashed, record in self.hashed]
+
     def records(self) -> list[Record]:
         """The records chosen, in the order of their hashes."""
         self.cut(self.size)
@@ -61,6 +67,14 @@ class Chosen:
 
 def _first(pair: tuple[int, Record]) -> int:
     return pair[0]
+
+
+def _with_shared_tags(record: Record) -> Record:
+    tags = [
+        tag if tag.score is not None else known_tags(tag.category, tag.source)[tag.name] or tag
+        for tag in record.tags
+    ]
+    return replace(record, tags=tuple(tags))
 
 
 def share_of_sample(size: int, amount: int, total: int | None) -> int:

@@ -27,7 +27,7 @@ SAMPLE = 20_000
 """Records of which captions are drawn, where nobody says otherwise."""
 DRAWS = 4
 """Captions of each."""
-TOGETHER = 16
+TOGETHER = 4
 """So many blocks of the data are counted before a process sends its counts: most tags of a few records are
 different ones, and each costs as much to send as to count."""
 
