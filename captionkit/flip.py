@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
+from captionkit.conditions import Condition, all_hold
 from captionkit.curves import Curve, Rate, value_at
 from captionkit.draws import Draws
 from captionkit.mirror import mirror_record, mirror_tags, only_sides, word_without_twin, writing_in
@@ -12,7 +13,7 @@ from captionkit.patterns import PatternList, compile_patterns
 from captionkit.policy import Config
 from captionkit.record import Record, fold
 
-NOT_TRUE = ("a quotation", "a word without a twin", "sides in every caption")
+NOT_TRUE = ("a quotation", "a word without a twin", "sides in every caption", "other facts")
 """What forbids mirroring besides patterns, where left and right are exchanged."""
 
 
@@ -34,6 +35,9 @@ class FlipRule(Config):
     """How often a picture that may be mirrored is; 0 never mirrors."""
     no_flip: PatternList = ()
     """A tag that matches one of these forbids it."""
+    facts: dict[str, Condition] | None = None
+    """Only pictures whose facts are so may be mirrored: `{"kohya.flip_aug" = true, year = {min = 2015}}`; one
+    that the record does not have is not so."""
     prose_patterns: PatternList = ()
     """Words in any caption that forbid it, such as `"text"` or `"on the left"`. None by default: captions by
     vision-language models say left or right in half of all cases (measured: 49 to 87 %)."""
@@ -64,6 +68,8 @@ class FlipRule(Config):
         >>> FlipRule(no_flip=("text on*",)).forbidden_by(Record("1", parse_tags("fox, text_on_shirt")))
         ('text on*', "tag 'text_on_shirt' forbids it")
         """
+        if self.facts and not all_hold(self.facts, record.fact):
+            return NOT_TRUE[3], "its facts are not those that [flip] asks for"
         if self.no_flip and (hits := compile_patterns(self.no_flip).matching(record.tags)):
             first = next(tag.name for tag in record.tags if tag.name in hits)
             return first_match(self.no_flip, fold(first)), f"tag {first!r} forbids it"
@@ -76,7 +82,7 @@ class FlipRule(Config):
 
     def may_flip(self, record: Record) -> bool:
         """Whether any draw may mirror this picture, by the whole record, without drawing."""
-        return self._ever() and self.veto(record) is None
+        return self.ever() and self.veto(record) is None
 
     def flip(self, record: Record, draws: Draws) -> bool:
         """Whether this draw mirrors a picture that may be mirrored."""
@@ -91,7 +97,8 @@ class FlipRule(Config):
             return record
         return mirror_record(record) if self.mirror == "swap" else mirror_tags(record)
 
-    def _ever(self) -> bool:
+    def ever(self) -> bool:
+        """Whether any picture may be mirrored at all, by `p`."""
         return max(height for _, height in self.p.points) > 0.0 if isinstance(self.p, Curve) else self.p > 0.0
 
     def _prose_pattern(self, text: str) -> str:

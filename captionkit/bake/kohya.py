@@ -11,7 +11,7 @@ from pathlib import Path
 
 from captionkit.bake.form import Form, quoted
 from captionkit.bake.json_object import JsonObject
-from captionkit.bake.lines import MIRRORED, UNMIRRORED, Lines, lines_of
+from captionkit.bake.lines import MIRRORED, Lines, lines_of, part_of
 from captionkit.bake.variants import Baked, Counts
 from captionkit.record import Record
 from captionkit.writers.pictures import Picture
@@ -38,7 +38,7 @@ enable_wildcard = true
 @dataclass(frozen=True)
 class KohyaDataset(Form):
     """A folder with `dataset.toml` for sd-scripts: one subset of the pictures that may be mirrored, which has
-    `flip_aug = true`, and one of the others.
+    `flip_aug = true`, and one of the others; by the fact `kohya.num_repeats`, several of both.
 
     With pictures "stay", the texts are `mirrored.json` and `unmirrored.json`, metadata as kohya's own tools
     write it: of train_network.py, fine_tune.py and the sdxl_ ones. With "copy" or "link" there are two
@@ -62,13 +62,18 @@ class KohyaDataset(Form):
 
     @property
     def _lines(self) -> Lines:
-        return Lines(self.path, self.root, "kohya", self.pictures, split=True, overwrite=self.overwrite)
+        return Lines(self.path, self.root, "kohya", self.pictures, True, self.overwrite, repeats=True)
 
     def encode(self, baked: Iterable[Baked]) -> bytes:
         if self.pictures != "stay":
             return self._lines.encode(baked)
         rows = (
-            [one.may_flip, one.picture.source, lines_of(one.texts, "kohya").rstrip("\n")] for one in baked
+            [
+                part_of(one.may_flip, one.repeats),
+                one.picture.source,
+                lines_of(one.texts, "kohya").rstrip("\n"),
+            ]
+            for one in baked
         )
         return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
@@ -111,11 +116,11 @@ class _Folders(Sink):
             self._folders.add(json.loads(line)[0][1].rpartition("/")[0])
         self._lines.append(chunk)
 
-    def subsets(self, path: Path) -> list[tuple[bool, list[str]]]:
-        """Whether each is mirrored, and its lines of TOML."""
+    def subsets(self, path: Path) -> list[tuple[str, list[str]]]:
+        """The part that each belongs to, and its lines of TOML."""
         return [
             (
-                folder.split("/")[0] == MIRRORED,
+                folder.split("/")[0],
                 [f"image_dir = {quoted(_absolute(path / folder))}", 'caption_extension = ".txt"'],
             )
             for folder in sorted(self._folders)
@@ -123,7 +128,7 @@ class _Folders(Sink):
 
 
 class _Metadata(Sink):
-    """Two files of metadata, one entry to a line."""
+    """A file of metadata for each part, one entry to a line."""
 
     def __init__(self, form: KohyaDataset, files: Staging) -> None:
         self._form, self._files = form, files
@@ -132,30 +137,32 @@ class _Metadata(Sink):
     def append(self, chunk: bytes) -> None:
         by_name: dict[str, list[tuple[str, object]]] = {}
         for line in chunk.splitlines():
-            may_flip, place, caption = json.loads(line)
+            part, place, caption = json.loads(line)
             # sd-scripts of all ages find a picture by its absolute path.
             entry = (_absolute(self._form.root / place).as_posix(), {"caption": caption})
-            by_name.setdefault(MIRRORED if may_flip else UNMIRRORED, []).append(entry)
+            by_name.setdefault(part, []).append(entry)
         for name, entries in by_name.items():
             if name not in self._objects:
                 self._objects[name] = JsonObject(self._files, f"{name}.json")
             self._objects[name].append(entries)
 
     def finish(self) -> None:
-        """Give both their names, and write the configuration."""
-        subsets: list[tuple[bool, list[str]]] = []
+        """Give them their names, and write the configuration."""
+        subsets: list[tuple[str, list[str]]] = []
         for name, each in sorted(self._objects.items()):
             each.finish()
             file = _absolute(self._form.path / f"{name}.json")
             image_dir = f"image_dir = {quoted(_absolute(self._form.root))}"
-            subsets.append((name == MIRRORED, [image_dir, f"metadata_file = {quoted(file)}"]))
+            subsets.append((name, [image_dir, f"metadata_file = {quoted(file)}"]))
         self._files.write(CONFIG, _config(subsets).encode())
 
 
-def _config(subsets: Iterable[tuple[bool, list[str]]]) -> str:
+def _config(subsets: Iterable[tuple[str, list[str]]]) -> str:
     pieces = [_HEAD.format(config=CONFIG)]
-    for mirrored, lines in subsets:
-        body = [*lines, f"flip_aug = {'true' if mirrored else 'false'}"]
+    for part, lines in subsets:
+        name, _, repeats = part.partition("-")
+        body = [*lines, f"flip_aug = {'true' if name == MIRRORED else 'false'}"]
+        body += [f"num_repeats = {repeats.removesuffix('x')}"] if repeats else []
         pieces.append("\n".join(["", "  [[datasets.subsets]]", *(f"  {line}" for line in body), ""]))
     return "".join(pieces)
 

@@ -37,8 +37,9 @@ class Lines(Form):
                                   `{{` stands for `{`. So braces are doubled, and an empty caption is `{|}`.
     A line break inside a caption is written as a space.
 
-    With `split` there are two folders, `mirrored` for pictures that may be, and `unmirrored`. Pictures stay
-    where they are, or are copied or linked from `root`, the folder at which the records' paths begin.
+    With `split` there are two folders, `mirrored` for pictures that may be, and `unmirrored`; with `repeats`
+    also `mirrored-10x`, for pictures that an epoch takes ten times. Pictures stay where they are, or are
+    copied or linked from `root`, the folder at which the records' paths begin.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Lines(Form):
     pictures: Pictures = "stay"
     split: bool = False
     overwrite: bool = False
+    repeats: bool = False
 
     def picture(self, record: Record, losses: Losses) -> Picture | None:
         return (inside if self.pictures == "stay" else picture_of)(record, self.root, losses)
@@ -58,7 +60,9 @@ class Lines(Form):
 
     def _placed(self, one: Baked) -> Picture:
         source, place = one.picture
-        return Picture(source, f"{MIRRORED if one.may_flip else UNMIRRORED}/{place}" if self.split else place)
+        if not self.split:
+            return one.picture
+        return Picture(source, f"{part_of(one.may_flip, one.repeats if self.repeats else 1)}/{place}")
 
     def open(self) -> AbstractContextManager[Sink]:
         return FolderTarget(self.path, self.root, self.pictures, overwrite=self.overwrite).open()
@@ -85,6 +89,15 @@ class Lines(Form):
             f"{count.pictures - count.may_flip:,} of {count.pictures:,} pictures must not be mirrored:"
             f" no random flip, or bake with --split and mirror the folder {MIRRORED!r} only"
         ]
+
+
+def part_of(may_flip: bool, repeats: int) -> str:
+    """The name of the part that such pictures belong to.
+
+    >>> part_of(True, 1), part_of(False, 10)
+    ('mirrored', 'unmirrored-10x')
+    """
+    return (MIRRORED if may_flip else UNMIRRORED) + (f"-{repeats}x" if repeats > 1 else "")
 
 
 def lines_of(texts: Iterable[str], reader: Reader) -> str:

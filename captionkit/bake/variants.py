@@ -22,6 +22,8 @@ class Baked:
     texts: tuple[str, ...]
     may_flip: bool
     """Whether a trainer that cannot change the text may mirror the picture."""
+    repeats: int = 1
+    """How often an epoch takes it, by the fact `kohya.num_repeats`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Variants:
         drawn = self._unmirrored.render_many(record, self.k, epoch=self.epoch, samples=self.samples)
         flip = self.pipeline.flip
         may_flip = flip.may_flip(record) and flip.mirrored(record) == record
-        return Baked(record.id, picture, tuple(one.text for one in drawn), may_flip)
+        repeats = record.fact("kohya.num_repeats")
+        times = repeats if isinstance(repeats, int) and repeats > 1 else 1
+        return Baked(record.id, picture, tuple(one.text for one in drawn), may_flip, times)
 
     @property
     def changes(self) -> bool:

@@ -55,6 +55,8 @@ def import_kohya(
     steps = parts[0] if len(groups) == 1 else _apart(groups, parts)
     changes += _about_all(chosen)
     flip: Step = {COMMENT: _flip_comment(chosen), "p": 0.5 if any(map(_flips, chosen)) else 0.0}
+    if any(map(_flips, chosen)) and not all(map(_flips, chosen)):
+        flip["facts"] = {"kohya.flip_aug": [True]}
     text: Step = {
         COMMENT: "Tags to the letter. max_tokens = 225 would stand here for max_token_length = 225.",
         "underscores": "keep",
@@ -126,20 +128,6 @@ def _apart(groups: Sequence[Sequence[KohyaSubset]], parts: Sequence[list[Step]])
 def _about_all(subsets: Sequence[KohyaSubset]) -> list[Change]:
     """What cannot be kept because a recipe has one of it for all subsets; and a trap of the trainer's."""
     changes: list[Change] = []
-    with_flip = [subset.number for subset in subsets if _flips(subset)]
-    if with_flip and len(with_flip) < len(subsets):
-        first = next(subset for subset in subsets if _flips(subset))
-        others = ", ".join(subset.number for subset in subsets if not _flips(subset))
-        changes.append(
-            Change(
-                first.places["flip_aug"],
-                "flip_aug",
-                f"[flip] p = 0.5 is for all pictures, also for those of subset {others}, which are not"
-                " mirrored there",
-                "inside sd-scripts the adapter keeps to each subset's flip_aug; elsewhere write one recipe"
-                f" for each with --subset {with_flip[0]}",
-            )
-        )
     names = [subset.name for subset in subsets]
     for subset in subsets:
         if (

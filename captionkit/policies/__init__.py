@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from captionkit.conditions import Between
 from captionkit.policies.add_tags import AddTags
 from captionkit.policies.by_category import ByCategory
 from captionkit.policies.capitals import Capitals
@@ -30,7 +31,7 @@ from captionkit.policies.tag_from_year import TagFromYear
 from captionkit.policies.template import Template
 from captionkit.policies.uneven_dropout import DropByPosition, DropByScore
 from captionkit.policies.vary_names import VaryNames
-from captionkit.policies.when import Between, When
+from captionkit.policies.when import When
 from captionkit.policies.wildcards import Wildcards
 from captionkit.policy import Policy
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from captionkit.conditions import Between
+from captionkit.flip import FlipRule
 from captionkit.implications import ImplicationGraph
 from captionkit.patterns import PatternList
 from captionkit.pipeline import CaptionPipeline
@@ -27,7 +29,7 @@ from captionkit.policies.tag_dropout import TagDropout
 from captionkit.policies.tag_from_fact import TagFromFact
 from captionkit.policies.tag_from_number import TagFromNumber
 from captionkit.policies.vary_names import VaryNames
-from captionkit.policies.when import Between, When
+from captionkit.policies.when import When
 from captionkit.policy import Config, Policy
 from captionkit.record import Fact
 from captionkit.steps import segments
@@ -197,7 +199,7 @@ def _fields(config: Config) -> Iterator[tuple[str, Answer, Collection[str]]]:
             yield "separator", "part", (config.separator,)
         case SplitTags():
             yield "separator", "part", (config.separator,)
-        case When():
+        case When() | FlipRule():
             yield "facts", "fact", list(_conditions(config.facts or {}))
         case TagFromFact():
             yield "tags", "fact", [f"{config.fact}={value}" for value in config.tags]

@@ -99,8 +99,7 @@ class Scanner:
         self.sample, self.total = sample, total
         """How many records to choose, and the amount of all blocks."""
         self._flip = pipeline.flip
-        # A record of which nothing is known has nothing that could forbid it.
-        self._mirrors = pipeline.may_flip(Record("nothing known"))
+        self._mirrors = pipeline.flip.ever()
         self._reads_prose = pipeline.flip.mirror != "keep" or bool(pipeline.flip.prose_patterns)
         asked = [(one.answer, name) for one in mentions(pipeline) for name in one.what]
         self._facts = {name.partition("=")[0] for answer, name in asked if answer == "fact"}
@@ -148,7 +147,8 @@ class Scanner:
             implied = tags.implied
             alone += [number for number in here & tags.implying if here.isdisjoint(implied[number])]
         forbidden = None
-        if not here.isdisjoint(tags.suspicious) or (record.prose and self._reads_prose):
+        asked = not here.isdisjoint(tags.suspicious) or (record.prose and self._reads_prose)
+        if asked or self._flip.facts:
             forbidden = self._flip.forbidden_by(record)
         if forbidden is not None:
             scan.forbidden[forbidden[0]] += 1

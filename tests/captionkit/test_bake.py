@@ -36,7 +36,7 @@ from captionkit.policies import DropTags, EmptyCaption, ShuffleTags
 from captionkit.readers.folder import FolderSource
 from captionkit.readers.jsonl import JsonlSource
 from captionkit.readers.open import open_source
-from captionkit.readers.source import strict
+from captionkit.readers.source import Source, strict
 from captionkit.writers.pictures import Picture
 from captionkit.writers.staging import Pictures
 
@@ -155,7 +155,7 @@ def drawn(source: FolderSource, pipeline: CaptionPipeline = RECIPE, k: int = K) 
     }
 
 
-def run(form: Form, source: FolderSource, processes: int = 1, pipeline: CaptionPipeline = RECIPE) -> Tally:
+def run(form: Form, source: Source, processes: int = 1, pipeline: CaptionPipeline = RECIPE) -> Tally:
     return bake(source, Variants(pipeline, K), form, processes=processes, report=strict)
 
 
@@ -267,6 +267,31 @@ def test_kohya_reads_two_subsets(tmp_path: Path, pictures: Pictures) -> None:
         Path(image).name: (int(Path(image).stem) % 4 in (0, 3), Counter(map(flat, texts)))
         for image, texts in captions.items()
     }
+
+
+@pytest.mark.parametrize("pictures", ["stay", "link"])
+def test_repeats_and_flips_of_subsets_are_kept(tmp_path: Path, pictures: Pictures) -> None:
+    """A data set with two subsets went in, and its repeats were lost."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{folder}.png").touch()
+        (tmp_path / folder / f"{folder}.txt").write_text("fox, snow")
+    (tmp_path / "in.toml").write_text(
+        "[general]\ncaption_extension = '.txt'\n[[datasets]]\n"
+        "[[datasets.subsets]]\nimage_dir = 'a'\nnum_repeats = 10\nflip_aug = true\n"
+        "[[datasets.subsets]]\nimage_dir = 'b'\n"
+    )
+    source = open_source(tmp_path / "in.toml")
+    recipe = CaptionPipeline(flip=FlipRule(facts={"kohya.flip_aug": (True,)}))
+    run(KohyaDataset(tmp_path / "out", source.root, pictures), source, pipeline=recipe)
+    config = tomllib.loads((tmp_path / "out" / "dataset.toml").read_text())
+    told = sorted((one["flip_aug"], one.get("num_repeats", 1)) for one in config["datasets"][0]["subsets"])
+    assert told == [(False, 1), (True, 10)]
+    facts = {
+        Path(str(record.image)).name: (record.fact("kohya.num_repeats"), record.fact("kohya.flip_aug"))
+        for record in open_source(tmp_path / "out" / "dataset.toml").records(strict)
+    }
+    assert facts == {"a.png": (10, True), "b.png": (1, None)}
 
 
 def test_captions_json_lies_in_each_folder(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionkit import CaptionPipeline, DataError, Record, load_pipeline
+from captionkit import CaptionPipeline, DataError, Record, load_pipeline, parse_tags
 from captionkit.commands.import_recipe import add_import
 from captionkit.importing.kohya import ImportedRecipe, import_kohya
 from captionkit.importing.written import bare, recipe_text
@@ -339,14 +340,21 @@ def test_one_subset_alone() -> None:
         import_kohya(path, subset="2.1")
 
 
-def test_flip_aug_of_some_subsets_is_told() -> None:
+def test_flip_aug_of_some_subsets_is_a_condition() -> None:
     made = import_kohya(config({}, {"flip_aug": True}))
     assert made.pipeline.flip.p == 0.5
-    (change,) = made.changes
-    assert (change.where, change.option) == ("dataset.toml:8", "flip_aug")
-    assert "those of subset 1.1" in change.instead
+    assert made.changes == ()
+    assert [made.pipeline.may_flip(record) for record in (RECORD, replace(RECORD, info=FLIPS))] == [
+        False,
+        True,
+    ]
     assert import_kohya(config({}, {})).pipeline.flip.p == 0.0
-    assert import_kohya(config({"flip_aug": True}, {"flip_aug": True})).changes == ()
+    both = import_kohya(config({"flip_aug": True}, {"flip_aug": True}))
+    assert both.changes == ()
+    assert both.pipeline.may_flip(RECORD)
+
+
+RECORD, FLIPS = Record("1", parse_tags("fox")), {"kohya.flip_aug": True}
 
 
 def test_metadata_is_joined_with_its_caption_in_front() -> None:
@@ -401,7 +409,6 @@ def test_every_option_that_is_not_kept_is_told_with_its_line() -> None:
         (14, "caption_dropout_every_n_epochs"),
         (20, "caption_prefix"),
         (21, "cache_info"),
-        (25, "flip_aug"),
     ]
     assert [str(fault) for fault in made.unread] == [
         "d.toml:10: unknown option 'shufle' (did you mean 'shuffle_caption'?)"
@@ -500,7 +507,7 @@ def test_the_command_writes_the_recipe_and_says_what_to_do(capsys: pytest.Captur
     assert lines[0].startswith("captionkit: not read: d.toml:10: unknown option 'shufle'")
     assert lines[1].startswith("captionkit: differs: d.toml:14: caption_dropout_every_n_epochs: ")
     assert lines[-3].startswith("captionkit: not about captions, set in the trainer: image_dir, ")
-    assert re.fullmatch(r"wrote recipe\.toml; 1\d options differ, see above", lines[-2])
+    assert re.fullmatch(r"wrote recipe\.toml; \d options differ, see above", lines[-2])
     assert lines[-1] == "next: captionkit preview recipe.toml d.toml"
     assert load_pipeline("recipe.toml") == import_kohya("d.toml").pipeline
     with pytest.raises(DataError, match="is there already"):

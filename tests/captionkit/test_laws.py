@@ -34,6 +34,7 @@ from captionkit import (
     load_pipeline,
     preset,
 )
+from captionkit.conditions import Between
 from captionkit.correlations import Correlations
 from captionkit.policies import (
     BUILT_IN,
@@ -75,7 +76,6 @@ from captionkit.policies import (
 )
 from captionkit.policies.fact_tags import Level
 from captionkit.policies.schedule import Phase
-from captionkit.policies.when import Between
 from captionkit.testing import (
     captions,
     check_closures,

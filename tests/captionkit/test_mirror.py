@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionkit import Draws, FlipRule, Prose, Record, Tag, parse_tags
+from captionkit import Draws, FlipRule, Prose, Record, Tag, load_pipeline, parse_tags
 from captionkit.curves import Curve
 from captionkit.mirror import NAMES, mirror_record, mirror_tags
 from captionkit.prose.quotes import hide_quotes
@@ -311,3 +311,19 @@ def test_what_cannot_be_swapped_is_found() -> None:
     assert quotation('It says "7".') == '"7"'
     assert without_twin("over the counter, clockwise") is None
     assert speaks_of_sides("It turns anticlockwise.")
+
+
+def test_only_pictures_with_these_facts_may_be_mirrored() -> None:
+    rule = load_pipeline({"flip": {"facts": {"kohya.flip_aug": True, "year": {"min": 2015}}}}).flip
+    tags = parse_tags("fox")
+    assert rule.may_flip(Record("1", tags, info={"kohya.flip_aug": True, "year": 2020}))
+    for info in (
+        {},
+        {"kohya.flip_aug": True},
+        {"kohya.flip_aug": 1, "year": 2020},
+        {"kohya.flip_aug": True, "year": 2},
+    ):
+        assert rule.forbidden_by(Record("1", tags, info=info)) == (
+            "other facts",
+            "its facts are not those that [flip] asks for",
+        )
