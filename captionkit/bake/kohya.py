@@ -38,7 +38,7 @@ enable_wildcard = true
 @dataclass(frozen=True)
 class KohyaDataset(Form):
     """A folder with `dataset.toml` for sd-scripts: one subset of the pictures that may be mirrored, which has
-    `flip_aug = true`, and one of the others; by the fact `kohya.num_repeats`, several of both.
+    `flip_aug = true`, and one of the others; several of both by the facts `kohya.num_repeats`, `kohya.is_reg`.
 
     With pictures "stay", the texts are `mirrored.json` and `unmirrored.json`, metadata as kohya's own tools
     write it: of train_network.py, fine_tune.py and the sdxl_ ones. With "copy" or "link" there are two
@@ -62,14 +62,14 @@ class KohyaDataset(Form):
 
     @property
     def _lines(self) -> Lines:
-        return Lines(self.path, self.root, "kohya", self.pictures, True, self.overwrite, repeats=True)
+        return Lines(self.path, self.root, "kohya", self.pictures, True, self.overwrite, subsets=True)
 
     def encode(self, baked: Iterable[Baked]) -> bytes:
         if self.pictures != "stay":
             return self._lines.encode(baked)
         rows = (
             [
-                part_of(one.may_flip, one.repeats),
+                part_of(one),
                 one.picture.source,
                 lines_of(one.texts, "kohya").rstrip("\n"),
             ]
@@ -160,9 +160,9 @@ class _Metadata(Sink):
 def _config(subsets: Iterable[tuple[str, list[str]]]) -> str:
     pieces = [_HEAD.format(config=CONFIG)]
     for part, lines in subsets:
-        name, _, repeats = part.partition("-")
+        name, *marks = part.split("-")
         body = [*lines, f"flip_aug = {'true' if name == MIRRORED else 'false'}"]
-        body += [f"num_repeats = {repeats.removesuffix('x')}"] if repeats else []
+        body += ["is_reg = true" if mark == "reg" else f"num_repeats = {mark[:-1]}" for mark in marks]
         pieces.append("\n".join(["", "  [[datasets.subsets]]", *(f"  {line}" for line in body), ""]))
     return "".join(pieces)
 

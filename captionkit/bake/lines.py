@@ -37,8 +37,8 @@ class Lines(Form):
                                   `{{` stands for `{`. So braces are doubled, and an empty caption is `{|}`.
     A line break inside a caption is written as a space.
 
-    With `split` there are two folders, `mirrored` for pictures that may be, and `unmirrored`; with `repeats`
-    also `mirrored-10x`, for pictures that an epoch takes ten times. Pictures stay where they are, or are
+    With `split` there are two folders, `mirrored` for pictures that may be, and `unmirrored`; with `subsets`
+    there are more of them, as `part_of` names them. Pictures stay where they are, or are
     copied or linked from `root`, the folder at which the records' paths begin.
     """
 
@@ -48,7 +48,7 @@ class Lines(Form):
     pictures: Pictures = "stay"
     split: bool = False
     overwrite: bool = False
-    repeats: bool = False
+    subsets: bool = False
 
     def picture(self, record: Record, losses: Losses) -> Picture | None:
         return (inside if self.pictures == "stay" else picture_of)(record, self.root, losses)
@@ -62,7 +62,8 @@ class Lines(Form):
         source, place = one.picture
         if not self.split:
             return one.picture
-        return Picture(source, f"{part_of(one.may_flip, one.repeats if self.repeats else 1)}/{place}")
+        part = part_of(one) if self.subsets else MIRRORED if one.may_flip else UNMIRRORED
+        return Picture(source, f"{part}/{place}")
 
     def open(self) -> AbstractContextManager[Sink]:
         return FolderTarget(self.path, self.root, self.pictures, overwrite=self.overwrite).open()
@@ -91,13 +92,11 @@ class Lines(Form):
         ]
 
 
-def part_of(may_flip: bool, repeats: int) -> str:
-    """The name of the part that such pictures belong to.
-
-    >>> part_of(True, 1), part_of(False, 10)
-    ('mirrored', 'unmirrored-10x')
-    """
-    return (MIRRORED if may_flip else UNMIRRORED) + (f"-{repeats}x" if repeats > 1 else "")
+def part_of(one: Baked) -> str:
+    """The name of the subset that a picture belongs to: `mirrored-10x` for one that an epoch takes ten times,
+    `unmirrored-reg` for one that is there for regularization."""
+    repeats = f"-{one.repeats}x" if one.repeats > 1 else ""
+    return f"{MIRRORED if one.may_flip else UNMIRRORED}{repeats}{'-reg' if one.is_reg else ''}"
 
 
 def lines_of(texts: Iterable[str], reader: Reader) -> str:

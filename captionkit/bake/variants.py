@@ -24,6 +24,8 @@ class Baked:
     """Whether a trainer that cannot change the text may mirror the picture."""
     repeats: int = 1
     """How often an epoch takes it, by the fact `kohya.num_repeats`."""
+    is_reg: bool = False
+    """Whether it is there for regularization, by the fact `kohya.is_reg`."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Variants:
         may_flip = flip.may_flip(record) and flip.mirrored(record) == record
         repeats = record.fact("kohya.num_repeats")
         times = repeats if isinstance(repeats, int) and repeats > 1 else 1
-        return Baked(record.id, picture, tuple(one.text for one in drawn), may_flip, times)
+        is_reg = record.fact("kohya.is_reg") is True
+        return Baked(record.id, picture, tuple(one.text for one in drawn), may_flip, times, is_reg)
 
     @property
     def changes(self) -> bool:

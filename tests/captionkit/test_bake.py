@@ -279,14 +279,17 @@ def test_repeats_and_flips_of_subsets_are_kept(tmp_path: Path, pictures: Picture
     (tmp_path / "in.toml").write_text(
         "[general]\ncaption_extension = '.txt'\n[[datasets]]\n"
         "[[datasets.subsets]]\nimage_dir = 'a'\nnum_repeats = 10\nflip_aug = true\n"
-        "[[datasets.subsets]]\nimage_dir = 'b'\n"
+        "[[datasets.subsets]]\nimage_dir = 'b'\nis_reg = true\n"
     )
     source = open_source(tmp_path / "in.toml")
     recipe = CaptionPipeline(flip=FlipRule(facts={"kohya.flip_aug": (True,)}))
     run(KohyaDataset(tmp_path / "out", source.root, pictures), source, pipeline=recipe)
     config = tomllib.loads((tmp_path / "out" / "dataset.toml").read_text())
-    told = sorted((one["flip_aug"], one.get("num_repeats", 1)) for one in config["datasets"][0]["subsets"])
-    assert told == [(False, 1), (True, 10)]
+    told = sorted(
+        (one["flip_aug"], one.get("num_repeats", 1), one.get("is_reg", False))
+        for one in config["datasets"][0]["subsets"]
+    )
+    assert told == [(False, 1, True), (True, 10, False)]
     facts = {
         Path(str(record.image)).name: (record.fact("kohya.num_repeats"), record.fact("kohya.flip_aug"))
         for record in open_source(tmp_path / "out" / "dataset.toml").records(strict)

@@ -233,23 +233,6 @@ def test_every_link_leads_somewhere(link: str) -> None:
         assert section in anchors
 
 
-def test_draws_are_written_out_for_a_trainer_that_draws_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pictures = tmp_path / "pictures" / "cats"
-    pictures.mkdir(parents=True)
-    (pictures / "two.png").touch()
-    (pictures / "two.txt").write_text("cat, tree, snow, night", encoding="utf-8")
-    (tmp_path / "recipe.toml").write_text('[[steps]]\nkind = "shuffle_tags"\n', encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    (script,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    exec(script, {})
-    lines = (tmp_path / "captions/cats/two.txt").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 8
-    assert len(set(lines)) > 1
-    assert {tuple(sorted(line.split(", "))) for line in lines} == {("cat", "night", "snow", "tree")}
-
-
 def test_a_curve_in_steps_empties_every_caption_of_the_epochs_it_names() -> None:
     points = [[0, 0.0], [10, 1.0], [11, 0.0], [20, 1.0], [21, 0.0]]
     p = {"over": "epoch", "shape": "steps", "points": points}
