@@ -42,7 +42,7 @@ what is wrong, and what becomes of every tag,
   captionkit diff old.toml new.toml pictures/              what a change of recipe changes
 and on into your trainer
   captionkit convert pictures/ pictures.parquet
-  captionkit bake recipe.toml pictures/ -k 8 -o baked/ --form lines
+  captionkit bake recipe.toml pictures/ -k 8 -o baked/ --form kohya
 """
 _SCHEMA_EXAMPLES = """\
 example:
@@ -60,8 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USER_ERROR
     for stream in (sys.stdout, sys.stderr):
         _never_fail_on_a_character(stream)
+    parser, given = _parser(), sys.argv[1:] if argv is None else argv
+    if not given:
+        parser.print_help(sys.stderr)
+        return USER_ERROR
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = parser.parse_args(given)
         arguments.run(arguments)
         sys.stdout.flush()
     except CaptionkitError as error:

@@ -69,6 +69,12 @@ def load_pipeline(
             raise RecipeError(f"a recipe is a path or a mapping, got {recipe!r}")
         path = Path(recipe)
         data, base, where = _read(path), path.parent, str(path)
+    if isinstance(data.get("datasets"), list) and "steps" not in data:
+        raise RecipeError(
+            "is a kohya dataset configuration, not a recipe",
+            where=where,
+            hint=f"make one of it: captionkit import kohya {where or 'dataset.toml'} -o recipe.toml",
+        )
     context = RecipeContext(_all_kinds(kinds), base)
     if "preset" in data:
         if isinstance(data.get("flip"), Mapping) and "points" not in data["flip"]:

@@ -38,7 +38,7 @@ enable_wildcard = true
 @dataclass(frozen=True)
 class KohyaDataset(Form):
     """A folder with `dataset.toml` for sd-scripts: one subset of the pictures that may be mirrored, which has
-    `flip_aug = true`, and one of the others; several of both by the facts `kohya.num_repeats`, `kohya.is_reg`.
+    `flip_aug = true`, and one of the others; the facts `kohya.num_repeats`, `kohya.is_reg` part them more.
 
     With pictures "stay", the texts are `mirrored.json` and `unmirrored.json`, metadata as kohya's own tools
     write it: of train_network.py, fine_tune.py and the sdxl_ ones. With "copy" or "link" there are two

@@ -13,7 +13,7 @@ from typing import Any
 from captionkit.load import load_pipeline, preset
 from captionkit.pipeline import CaptionPipeline
 from captionkit.report import Skipped
-from captionkit.screen import printable
+from captionkit.screen import Mark, Piece, Screen, printable
 
 
 def command(
@@ -77,7 +77,7 @@ def load_recipe(recipe: str) -> CaptionPipeline:
 def tell_skipped(skipped: Skipped) -> None:
     """Say on the error stream which records could not be read, and why."""
     for line in skipped.lines():
-        print(f"captionkit: {line}", file=sys.stderr)
+        _tell(f"captionkit: {line}", Mark.QUIET)
 
 
 def tell_next(*words: str, why: str) -> None:
@@ -86,7 +86,16 @@ def tell_next(*words: str, why: str) -> None:
     >>> tell_next("lint", "my recipe.toml", "data", why="what is wrong")  # doctest: +SKIP
     next: captionkit lint 'my recipe.toml' data    (what is wrong)
     """
-    print(printable(f"next: {shlex.join(('captionkit', *words))}    ({why})"), file=sys.stderr)
+    _tell(f"next: {shlex.join(('captionkit', *words))}    ({why})", Mark.HEAD)
+
+
+def _tell(line: str, mark: Mark) -> None:
+    """Print a line on the error stream; on a terminal with its mark, and not beyond its width."""
+    screen = Screen.of(sys.stderr)
+    print(
+        screen.paragraph([Piece(line, mark)], rest="  ") if screen.colour else printable(line),
+        file=sys.stderr,
+    )
 
 
 def whole_number(text: str) -> int:

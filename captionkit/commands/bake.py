@@ -55,11 +55,9 @@ without --overwrite, and nothing is changed when something goes wrong.
 
 def add_bake(commands: Any) -> None:
     """Add `bake` to a parser's subparsers."""
-    does = "what was written, and what to set in the trainer"
+    does = "K captions of each picture as plain files, for trainers that cannot call captionkit"
     parser = command(commands, "bake", _bake, does, _EXAMPLES)
-    parser.description = (
-        "Write K captions of each picture as plain files, for trainers that cannot call captionkit."
-    )
+    parser.description = f"Write {does}."
     reads(parser)
     at_place(parser)
     number(parser, "-k", whole_number, 8, "K", "captions of each picture")

@@ -50,7 +50,17 @@ def decode(data: bytes, path: Path, *, line: int = 1, offset: int = 0) -> str:
 def unreadable(path: Path, error: OSError | EOFError) -> DataError:
     """The error for a file or folder that the operating system does not let us read."""
     strerror = error.strerror if isinstance(error, OSError) else None
-    hint = "check its permissions" if strerror else "it may be damaged, or cut short"
+    hint = "it may be damaged, or cut short"
+    if isinstance(error, FileNotFoundError):
+        hint = (
+            "a link that leads nowhere"
+            if path.is_symlink()
+            else f"looked from the folder {str(Path.cwd())!r}"
+        )
+    elif isinstance(error, IsADirectoryError):
+        hint = "it is a folder; a file is asked for"
+    elif strerror:
+        hint = "check its permissions"
     return DataError(f"cannot be read: {strerror or error}", where=str(path), hint=hint)
 
 

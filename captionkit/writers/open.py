@@ -62,6 +62,8 @@ def open_target(
         )
     if format != "folder" and not overwrite and os.path.lexists(place):
         raise DataError("is there already", where=str(place), hint="another name, or --overwrite")
+    if pictures is not None and not pictures.is_dir():
+        raise DataError("no such folder of pictures", where=str(pictures), hint="--pictures names it")
     if format == "folder":
         own = pictures is None or pictures.resolve() == place.resolve()
         return FolderTarget(place, pictures, bring or ("stay" if own else "link"), style, overwrite)

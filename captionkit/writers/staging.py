@@ -24,7 +24,7 @@ Pictures: TypeAlias = Literal["stay", "copy", "link"]
 - link: a symbolic link leads to each
 """
 
-_HINT = "write to another folder, or say that it may be overwritten; nothing was changed"
+_HINT = "write to another folder, or --overwrite; nothing was changed"
 
 
 class Staging:
@@ -131,7 +131,11 @@ class Bringing:
         elif self._pictures == "link":
             if shard_of(self._root, picture.source) is not None:
                 where = str(self._root / picture.source)
-                raise DataError("lies in a tar, into which no link can lead", where=where, hint="copy them")
+                raise DataError(
+                    "lies in a tar, into which no link can lead",
+                    where=where,
+                    hint="copy them: --bring copy, of bake --pictures copy",
+                )
             self._files.link(self._root / picture.source, picture.place)
 
     def close(self) -> None:

@@ -258,7 +258,7 @@ def test_the_schema_explains_every_field() -> None:
         (["preview", "hyperfusion", "pictures", "-n", "0"], "argument -n: must be 1 or more, got 0"),
         (["preview", "hyperfusion", "pictures", "--draws", "x"], "--draws: invalid whole number value: 'x'"),
         (["explain", "hyperfusion", "pictures"], "the following arguments are required: --id"),
-        ([], "the following arguments are required: COMMAND"),
+        ([], "captionkit import kohya dataset.toml"),
     ],
 )
 def test_a_user_s_error_is_one_message_and_exit_2(

@@ -259,3 +259,12 @@ def test_a_flip_table_beside_a_preset_says_what_may_stand_there() -> None:
         RecipeError, match=r"flip: beside a preset it is a number or a curve.*copy the preset"
     ):
         load_pipeline({"preset": "hyperfusion", "flip": {"p": 0.3}})
+
+
+def test_a_kohya_configuration_is_no_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.toml"
+    path.write_text("[general]\n[[datasets]]\n")
+    with pytest.raises(
+        RecipeError, match=r"is a kohya dataset configuration.*captionkit import kohya .*dataset\.toml"
+    ):
+        load_pipeline(path)
