@@ -1,7 +1,7 @@
 """A policy of your own: thirty lines with its test, and a recipe that uses it beside the built-in ones.
 
 Usage:
-    pip install 'captionkit[test]'
+    pip install '.[test]'
     python examples/04_own_policy.py
 
 The test is three lines; pytest would find it by its name.

@@ -1,7 +1,7 @@
 """An extension of ai-toolkit that writes captions by a recipe.
 
 Usage, from ai-toolkit's folder and with its Python:
-    pip install captionkit
+    pip install PATH/TO/this/project
     mkdir -p extensions/captions && cp ai_toolkit_extension.py extensions/captions/__init__.py
     CAPTIONKIT_RECIPE=recipe.toml CAPTIONKIT_DATA=pictures/ python extensions/captions/__init__.py
     CAPTIONKIT_RECIPE=recipe.toml CAPTIONKIT_DATA=pictures/ python run.py config.yaml

@@ -3,7 +3,7 @@
 What stands here is the part of the script that handles captions, with an image folder it makes itself.
 
 Usage:
-    pip install 'captionkit[train,datasets]'
+    pip install '.[train,datasets]'
     python examples/trainers/diffusers_script.py
 """
 

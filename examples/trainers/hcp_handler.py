@@ -1,7 +1,7 @@
 """HCP-Diffusion with captions by a recipe: the handler in front of its own.
 
 Usage, with HCP-Diffusion's Python:
-    pip install captionkit
+    pip install PATH/TO/this/project
     python hcp_handler.py recipe.toml data.jsonl
 
 which prints captions and trains nothing. In a config, the handler of the dataset becomes

@@ -1,7 +1,7 @@
 """Captions in Hugging Face `datasets`: drawn anew each epoch, streamed, or written out as a list column.
 
 Usage:
-    pip install 'captionkit[datasets]'
+    pip install '.[datasets]'
     python examples/trainers/hf_datasets.py
 """
 

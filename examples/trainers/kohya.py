@@ -1,7 +1,7 @@
 """kohya sd-scripts with captions by a recipe, and pictures mirrored where the caption allows it.
 
 Usage, with the Python of sd-scripts, from anywhere:
-    pip install captionkit
+    pip install PATH/TO/this/project
     captionkit import kohya dataset.toml -o recipe.toml
     python kohya.py recipe.toml dataset.toml --show
     accelerate launch kohya.py recipe.toml dataset.toml PATH/sd-scripts/train_network.py \\

@@ -1,7 +1,7 @@
 """Captions by Ray Data: the function of `datasets.map` on a cluster, here two workers on this machine.
 
 Usage:
-    pip install 'captionkit[tables]' 'ray[data]'
+    pip install '.[tables]' 'ray[data]'
     python examples/trainers/ray_data.py
 """
 

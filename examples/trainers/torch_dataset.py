@@ -1,7 +1,7 @@
 """Captions in somebody else's PyTorch data set: any number of workers agree, and repeats are drawn anew.
 
 Usage:
-    pip install 'captionkit[train]'
+    pip install '.[train]'
     python examples/trainers/torch_dataset.py
 """
 

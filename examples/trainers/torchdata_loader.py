@@ -1,7 +1,7 @@
 """A loader that is saved in the middle of an epoch, and goes on with the same pictures and texts.
 
 Usage:
-    pip install 'captionkit[train]' torchdata
+    pip install '.[train]' torchdata
     python examples/trainers/torchdata_loader.py
 """
 

@@ -1,7 +1,7 @@
 """EveryDream2 with captions by a recipe, by its plugin.
 
 Usage, from EveryDream2's folder and with its Python:
-    pip install captionkit
+    pip install PATH/TO/this/project
     python train_everydream.py recipe.toml data.jsonl --show
     python train_everydream.py recipe.toml data.jsonl --config train.json
 

@@ -1,7 +1,7 @@
 """naifu with captions by a recipe, and pictures mirrored where the caption allows it.
 
 Usage, from naifu's folder and with its Python:
-    pip install captionkit
+    pip install PATH/TO/this/project
     python train_naifu.py recipe.toml data.jsonl --show
     python train_naifu.py recipe.toml data.jsonl --config config/train_sd15.yaml
 

@@ -1,7 +1,7 @@
 """OneTrainer with captions by a recipe, and pictures mirrored where the caption allows it.
 
 Usage, from OneTrainer's folder and with its Python:
-    pip install captionkit
+    pip install PATH/TO/this/project
     python train_onetrainer.py recipe.toml pictures/ --show
     python train_onetrainer.py recipe.toml pictures/ --config-path config.json
 

@@ -1,7 +1,7 @@
 """SimpleTuner with eight captions per picture by a recipe, all of them in its text cache.
 
 Usage, where you would else call `simpletuner train`:
-    pip install captionkit
+    pip install PATH/TO/this/project
     python train_simpletuner.py recipe.toml pictures/ --show
     accelerate launch train_simpletuner.py recipe.toml pictures/
 

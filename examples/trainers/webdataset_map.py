@@ -1,7 +1,7 @@
 """Captions in a WebDataset pipeline, read from tars by two workers.
 
 Usage:
-    pip install 'captionkit[train]' webdataset
+    pip install '.[train]' webdataset
     python examples/trainers/webdataset_map.py
 """
 
