@@ -34,13 +34,16 @@ class CaptionsJson(Form):
     overwrite: bool = False
 
     def picture(self, record: Record, losses: Losses) -> Picture | None:
+        """Where the record's picture goes; None, and a note, where it cannot."""
         return (inside if self.pictures == "stay" else picture_of)(record, self.root, losses)
 
     def encode(self, baked: Iterable[Baked]) -> bytes:
+        """The records as one chunk."""
         return "".join(json.dumps([one.picture, one.texts]) + "\n" for one in baked).encode()
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
+        """Open for writing; leaving the context finishes it."""
         with staging(self.path, overwrite=self.overwrite) as files:
             sink = _Captions(self, files)
             try:
@@ -50,6 +53,7 @@ class CaptionsJson(Form):
                 sink.close()
 
     def advice(self, count: Counts) -> list[str]:
+        """What to set in the trainer."""
         where = (
             self.path
             if self.pictures != "stay"
@@ -76,6 +80,7 @@ class _Captions(Sink):
         self._objects: dict[str, JsonObject] = {}
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         by_folder: dict[str, list[tuple[str, object]]] = {}
         for line in chunk.splitlines():
             (source, place), texts = json.loads(line)

@@ -54,6 +54,7 @@ class KohyaDataset(Form):
     overwrite: bool = False
 
     def picture(self, record: Record, losses: Losses) -> Picture | None:
+        """Where the record's picture goes; None, and a note, where it cannot."""
         picture = self._lines.picture(record, losses)
         if picture is not None and self.pictures == "stay" and picture.source != picture.place:
             losses.leave_out("records whose picture lies in a tar, which sd-scripts cannot read", record.id)
@@ -65,6 +66,7 @@ class KohyaDataset(Form):
         return Lines(self.path, self.root, "kohya", self.pictures, True, self.overwrite, subsets=True)
 
     def encode(self, baked: Iterable[Baked]) -> bytes:
+        """The records as one chunk."""
         if self.pictures != "stay":
             return self._lines.encode(baked)
         rows = (
@@ -79,6 +81,7 @@ class KohyaDataset(Form):
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
+        """Open for writing; leaving the context finishes it."""
         if self.pictures == "stay":
             with staging(self.path, overwrite=self.overwrite) as files:
                 sink = _Metadata(self, files)
@@ -91,6 +94,7 @@ class KohyaDataset(Form):
             files.write(CONFIG, _config(folders.subsets(self.path)).encode())
 
     def advice(self, count: Counts) -> list[str]:
+        """What to set in the trainer."""
         lines = [
             f"kohya: --dataset_config {self.path / CONFIG}, and set resolution and batch_size in it",
             "kohya: nothing else about captions, neither there nor on the command line",
@@ -112,6 +116,7 @@ class _Folders(Sink):
         self._folders: set[str] = set()
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         for line in chunk.splitlines():
             self._folders.add(json.loads(line)[0][1].rpartition("/")[0])
         self._lines.append(chunk)
@@ -135,6 +140,7 @@ class _Metadata(Sink):
         self._objects: dict[str, JsonObject] = {}
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         by_name: dict[str, list[tuple[str, object]]] = {}
         for line in chunk.splitlines():
             part, place, caption = json.loads(line)

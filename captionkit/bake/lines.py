@@ -51,9 +51,11 @@ class Lines(Form):
     subsets: bool = False
 
     def picture(self, record: Record, losses: Losses) -> Picture | None:
+        """Where the record's picture goes; None, and a note, where it cannot."""
         return (inside if self.pictures == "stay" else picture_of)(record, self.root, losses)
 
     def encode(self, baked: Iterable[Baked]) -> bytes:
+        """The records as one chunk."""
         return b"".join(
             sidecar_line(self._placed(one), {".txt": lines_of(one.texts, self.reader)}) for one in baked
         )
@@ -66,9 +68,11 @@ class Lines(Form):
         return Picture(source, f"{part}/{place}")
 
     def open(self) -> AbstractContextManager[Sink]:
+        """Open for writing; leaving the context finishes it."""
         return FolderTarget(self.path, self.root, self.pictures, overwrite=self.overwrite).open()
 
     def advice(self, count: Counts) -> list[str]:
+        """What to set in the trainer."""
         lines = _settings(self.reader, self._where, count)
         if self.reader != "kohya" and count.empty:
             lines.append(_dropout(self.reader, count))

@@ -39,6 +39,7 @@ class TextLists(Form):
     """The folder at which the records' paths begin."""
 
     def picture(self, record: Record, losses: Losses) -> Picture | None:
+        """Where the record's picture goes; None, and a note, where it cannot."""
         image = moved(record, way(self.root, self.path.parent)).image
         if image is None or not image.strip():
             losses.leave_out("records without a picture", record.id)
@@ -46,6 +47,7 @@ class TextLists(Form):
         return Picture(image, image)
 
     def encode(self, baked: Iterable[Baked]) -> bytes:
+        """The records as one chunk."""
         return b"".join(
             json.dumps(
                 {"file_name": one.picture.place, "text": one.texts, "may_flip": one.may_flip},
@@ -57,6 +59,7 @@ class TextLists(Form):
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
+        """Open for writing; leaving the context finishes it."""
         suffix = self.path.suffix.lower()
         if suffix not in SUFFIXES:
             raise DataError(
@@ -76,6 +79,7 @@ class TextLists(Form):
                     sink.close()
 
     def advice(self, count: Counts) -> list[str]:
+        """What to set in the trainer."""
         kind = "json" if self.path.suffix.lower() == ".jsonl" else "parquet"
         lines = [
             f'datasets: load_dataset("{kind}", data_files="{self.path}"); with the pictures: call it'
@@ -99,6 +103,7 @@ class _Lines(Sink):
         self._file = file
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         self._file.write(chunk)
 
 
@@ -116,6 +121,7 @@ class _Rows(Sink):
         self._rows: list[dict[str, object]] = []
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         self._rows += map(json.loads, chunk.splitlines())
         while len(self._rows) >= ROWS_PER_GROUP:
             self._write(self._rows[:ROWS_PER_GROUP])

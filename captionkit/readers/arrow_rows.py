@@ -39,9 +39,11 @@ class RowsBlock(Block):
 
     @property
     def amount(self) -> int:
+        """How much of the source this is."""
         return self.num_rows
 
     def records(self, report: Report) -> Iterator[Record]:
+        """The records of this piece, in order."""
         with pyarrow().ipc.open_stream(self.data) as stream:
             batch = stream.read_next_batch()
         for row, fields in enumerate(_rows(batch), start=self.first):

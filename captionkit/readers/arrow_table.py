@@ -45,13 +45,16 @@ class ArrowSource(Source):
 
     @property
     def unit(self) -> str:
+        """What amounts are counted in."""
         return "rows"
 
     @property
     def root(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.path if self.path.is_dir() else self.path.parent
 
     def total(self) -> int | None:
+        """The amount of everything; None when only reading tells."""
         try:
             counts = [_count(file) for file in table_files(self.path)]
         except (OSError, ValueError, CaptionkitError):
@@ -60,6 +63,7 @@ class ArrowSource(Source):
         return sum(known) if len(known) == len(counts) else None
 
     def blocks(self, report: Report) -> Iterator[Block]:
+        """The pieces, in order."""
         empty, failed = True, 0
         for file in table_files(self.path):
             try:

@@ -42,9 +42,11 @@ class CsvBlock(Block):
 
     @property
     def amount(self) -> int:
+        """How much of the source this is."""
         return self.num_bytes
 
     def records(self, report: Report) -> Iterator[Record]:
+        """The records of this piece, in order."""
         for fault in self.faults:
             report(fault)
         for line, cells in self.rows:
@@ -87,16 +89,20 @@ class CsvSource(Source):
 
     @property
     def unit(self) -> str:
+        """What amounts are counted in."""
         return "B"
 
     @property
     def root(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.path.parent
 
     def total(self) -> int | None:
+        """The amount of everything; None when only reading tells."""
         return None if self.path.suffix == ".gz" else self.path.stat().st_size
 
     def blocks(self, report: Report) -> Iterator[Block]:
+        """The pieces, in order."""
         empty = True
         with errors_of_reading(self.path), open_lines(self.path) as opened:
             lines = _Lines(self.path, opened)

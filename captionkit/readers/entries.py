@@ -33,9 +33,11 @@ class EntriesBlock(Block):
 
     @property
     def amount(self) -> int:
+        """How much of the source this is."""
         return self.piece.num_bytes
 
     def records(self, report: Report) -> Iterator[Record]:
+        """The records of this piece, in order."""
         file = self.piece.file
         for key, text, line in self.piece.entries():
             try:
@@ -65,9 +67,11 @@ class LinesBlock(Block):
 
     @property
     def amount(self) -> int:
+        """How much of the source this is."""
         return sum(map(len, self.lines))
 
     def records(self, report: Report) -> Iterator[Record]:
+        """The records of this piece, in order."""
         offset = self.offset
         for number, line in enumerate(self.lines, start=self.number):
             try:

@@ -37,9 +37,11 @@ class FolderBlock(Block):
 
     @property
     def amount(self) -> int:
+        """How much of the source this is."""
         return sum(len(of_stem) for _, of_stem in self.pictures)
 
     def records(self, report: Report) -> Iterator[Record]:
+        """The records of this piece, in order."""
         for stem, of_stem in self.pictures:
             try:
                 beside = Sidecars(self.place, self.sidecars.get(stem, {}), self.sentences)
@@ -59,16 +61,20 @@ class FolderSource(Source):
 
     @property
     def unit(self) -> str:
+        """What amounts are counted in."""
         return "pictures"
 
     @property
     def root(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.folder
 
     def total(self) -> int | None:
+        """The amount of everything; None when only reading tells."""
         return None
 
     def blocks(self, report: Report) -> Iterator[Block]:
+        """The pieces, in order."""
         empty = True
         table: Path | None = None
         for place, names in _walk(self.folder, frozenset(), report):

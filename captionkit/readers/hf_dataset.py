@@ -38,16 +38,19 @@ class HfSource(Source):
 
     @property
     def unit(self) -> str:
+        """What amounts are counted in."""
         return "rows"
 
     @property
     def root(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         name = self._hub_name
         if name is None:
             return Path(self.path)
         return Path(name) if Path(name).is_dir() else Path()
 
     def total(self) -> int | None:
+        """The amount of everything; None when only reading tells."""
         if self._hub_name is not None:
             return None
         try:
@@ -56,6 +59,7 @@ class HfSource(Source):
             return None  # What is wrong is said when it is read.
 
     def blocks(self, report: Report) -> Iterator[Block]:
+        """The pieces, in order."""
         empty = True
         for block in _blocks(self._dataset(), self._where, Path(self._hub_name or self.path).name):
             empty = False

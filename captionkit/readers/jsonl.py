@@ -41,9 +41,11 @@ class JsonlBlock(Block):
 
     @property
     def amount(self) -> int:
+        """How much of the source this is."""
         return sum(map(len, self.lines))
 
     def records(self, report: Report) -> Iterator[Record]:
+        """The records of this piece, in order."""
         offset = self.offset
         for number, line in enumerate(self.lines, start=self.number):
             try:
@@ -65,16 +67,20 @@ class JsonlSource(Source):
 
     @property
     def unit(self) -> str:
+        """What amounts are counted in."""
         return "B"
 
     @property
     def root(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.file.parent
 
     def total(self) -> int | None:
+        """The amount of everything; None when only reading tells."""
         return None if self.file.suffix == ".gz" else self.file.stat().st_size
 
     def blocks(self, report: Report) -> Iterator[Block]:
+        """The pieces, in order."""
         empty, number, offset = True, 1, 0
         try:
             with open_lines(self.file) as lines:

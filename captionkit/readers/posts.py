@@ -82,16 +82,20 @@ class PostsSource(Source):
 
     @property
     def unit(self) -> str:
+        """What amounts are counted in."""
         return "B"
 
     @property
     def root(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return Path(self.path).parent if self.images is None else Path(self.images)
 
     def total(self) -> int | None:
+        """The amount of everything; None when only reading tells."""
         return total_bytes(Path(self.path))
 
     def blocks(self, report: Report) -> Iterator[Block]:
+        """The pieces, in order."""
         file, reader = Path(self.path), Post(self.names, self.deleted)
         suffixes = {suffix.lower() for suffix in file.suffixes[-2:]}
         if ".csv" in suffixes:

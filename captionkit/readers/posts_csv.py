@@ -41,9 +41,11 @@ class RowsBlock(Block):
 
     @property
     def amount(self) -> int:
+        """How much of the source this is."""
         return self.num_bytes
 
     def records(self, report: Report) -> Iterator[Record]:
+        """The records of this piece, in order."""
         rows = csv.reader(io.StringIO(self.text, newline="\n"))
         while True:
             line = self.line + rows.line_num

@@ -51,16 +51,20 @@ class WebDatasetSource(Source):
 
     @property
     def unit(self) -> str:
+        """What amounts are counted in."""
         return "B"
 
     @property
     def root(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self._found[0]
 
     def total(self) -> int | None:
+        """The amount of everything; None when only reading tells."""
         return sum(shard.stat().st_size for shard in self._found[1])
 
     def blocks(self, report: Report) -> Iterator[Block]:
+        """The pieces, in order."""
         root, shards = self._found
         for shard in shards:
             yield ShardBlock(root, shard, self.sentences)
@@ -76,9 +80,11 @@ class ShardBlock(Block):
 
     @property
     def amount(self) -> int:
+        """How much of the source this is."""
         return self.shard.stat().st_size
 
     def records(self, report: Report) -> Iterator[Record]:
+        """The records of this piece, in order."""
         empty = True
 
         def told(error: CaptionkitError) -> None:

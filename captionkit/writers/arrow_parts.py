@@ -61,6 +61,7 @@ class ArrowParts(Sink):
         self._has_info = self._has_captions = self._has_details = False
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         schema = pyarrow().ipc.open_stream(chunk).schema
         self._digest.update(chunk)
         self._uses = merged(self._uses, from_json(schema.metadata[_USES].decode("utf-8")))

@@ -41,13 +41,16 @@ class ArrowTarget(Target):
 
     @property
     def home(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.path.parent
 
     def encode(self, records: Iterable[Record], losses: Losses) -> bytes:
+        """The records as one chunk."""
         return encode_arrow(records, losses)
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
+        """Open for writing; leaving the context finishes it."""
         with whole_file(self.path) as file, parts_beside(self.path) as parts:
             sink = ArrowParts(parts)
             yield sink

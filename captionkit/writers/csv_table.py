@@ -50,9 +50,11 @@ class CsvTarget(Target):
 
     @property
     def home(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.path.parent
 
     def encode(self, records: Iterable[Record], losses: Losses) -> bytes:
+        """The records as one chunk."""
         fields = readable(records, losses)
         try:
             return _chunk(fields, self._separator)
@@ -61,6 +63,7 @@ class CsvTarget(Target):
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
+        """Open for writing; leaving the context finishes it."""
         with whole_file(self.path) as file, parts_beside(self.path) as parts:
             sink = _CsvParts(parts)
             yield sink
@@ -80,6 +83,7 @@ class _CsvParts(Sink):
         self._uses: Counter[str] = Counter()
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         # Counter.update keeps the order in which names were first seen.
         self._uses.update(json.loads(chunk.partition(b"\n")[0])["uses"])
         self._parts.append(chunk)

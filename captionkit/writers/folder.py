@@ -46,6 +46,7 @@ class FolderTarget(Target):
 
     @property
     def home(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.picture_root
 
     @property
@@ -54,6 +55,7 @@ class FolderTarget(Target):
         return self.path if self.pictures == "stay" or self.root is None else self.root
 
     def encode(self, records: Iterable[Record], losses: Losses) -> bytes:
+        """The records as one chunk."""
         lines = (self._line(record, losses) for record in records)
         return b"".join(line for line in lines if line is not None)
 
@@ -86,6 +88,7 @@ class FolderTarget(Target):
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
+        """Open for writing; leaving the context finishes it."""
         with staging(self.path, overwrite=self.overwrite) as files:
             sink = _Sidecars(self, files)
             try:
@@ -125,6 +128,7 @@ class _Sidecars(Sink):
         self._listing = lru_cache(maxsize=64)(_sidecars_in)
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         for line in chunk.splitlines():
             (source, place), texts = json.loads(line)
             self.empty = False

@@ -36,13 +36,16 @@ class HfTarget(Target):
 
     @property
     def home(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.path
 
     def encode(self, records: Iterable[Record], losses: Losses) -> bytes:
+        """The records as one chunk."""
         return encode_arrow(records, losses)
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
+        """Open for writing; leaving the context finishes it."""
         path = Path(self.path)
         _check_replaceable(path)
         datasets = needed("datasets", "datasets", "writing Hugging Face datasets")

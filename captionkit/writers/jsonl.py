@@ -31,9 +31,11 @@ class JsonlTarget(Target):
 
     @property
     def home(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.path.parent
 
     def encode(self, records: Iterable[Record], losses: Losses) -> bytes:
+        """The records as one chunk."""
         rows = readable(records, losses)
         try:
             return "".join([_dumps(row) + "\n" for row in rows]).encode("utf-8")
@@ -42,6 +44,7 @@ class JsonlTarget(Target):
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
+        """Open for writing; leaving the context finishes it."""
         with whole_file(self.path) as file:
             yield _Lines(self.path, file)
 
@@ -51,5 +54,6 @@ class _Lines(Sink):
         self._path, self._file = path, file
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         with errors_of_writing(self._path):
             self._file.write(chunk)

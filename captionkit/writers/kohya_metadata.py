@@ -57,6 +57,7 @@ class KohyaMetadataTarget(Target):
 
     @property
     def home(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.path.parent
 
     @property
@@ -65,6 +66,7 @@ class KohyaMetadataTarget(Target):
         return bool({".jsonl", ".ndjson"} & {suffix.lower() for suffix in self.path.suffixes[-2:]})
 
     def encode(self, records: Iterable[Record], losses: Losses) -> bytes:
+        """The records as one chunk."""
         lines: list[str] = []
         for record in records:
             if not has_content(record):
@@ -80,6 +82,7 @@ class KohyaMetadataTarget(Target):
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
+        """Open for writing; leaving the context finishes it."""
         before, between, after = (b"", b"\n", b"\n") if self.in_lines else (b"{\n", b",\n", b"\n}\n")
         with whole_file(self.path) as file:
             sink = _Entries(self.path, file, before, between)
@@ -161,6 +164,7 @@ class _Entries(Sink):
         self._before, self._between = before, between
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         if not chunk:
             return
         with errors_of_writing(self._path):

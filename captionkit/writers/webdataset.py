@@ -54,6 +54,7 @@ class WebDatasetTarget(Target):
 
     @property
     def home(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return self.pictures or (self.path.parent if self._single else self.path)
 
     @property
@@ -66,6 +67,7 @@ class WebDatasetTarget(Target):
         return (1 << 62, 1 << 62) if self._single else (self.samples_per_shard, self.bytes_per_shard)
 
     def encode(self, records: Iterable[Record], losses: Losses) -> bytes:
+        """The records as one chunk."""
         lines = (self._line(record, losses) for record in records)
         return b"".join(line for line in lines if line is not None)
 
@@ -91,6 +93,7 @@ class WebDatasetTarget(Target):
 
     @contextmanager
     def open(self) -> Iterator[Sink]:
+        """Open for writing; leaving the context finishes it."""
         if not self._single and self.path.exists():
             _only_shards(self.path)
         elif self.path.is_dir():
@@ -125,6 +128,7 @@ class _Shards(Sink):
         self._tar = self._next()
 
     def append(self, chunk: bytes) -> None:
+        """Write one chunk."""
         for line in chunk.splitlines():
             key, picture, text = json.loads(line)
             self._add(key, None if picture is None else Picture(*picture), text.encode())
