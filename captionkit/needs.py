@@ -8,8 +8,11 @@ from typing import Any
 from captionkit.errors import CaptionkitError
 
 
-class MissingPackageError(CaptionkitError):
-    """A package is asked for that is not installed; says how to install it."""
+class MissingPackageError(CaptionkitError, ImportError):
+    """A package is asked for that is not installed; says how to install it.
+
+    pip takes the captionkit that is installed, from wherever it came, and adds the packages of the extra.
+    """
 
 
 def needed(module: str, extra: str, what: str) -> Any:
@@ -26,4 +29,4 @@ def needed(module: str, extra: str, what: str) -> Any:
         raise MissingPackageError(
             f"{what} needs the package {package}, which is not installed",
             hint=f"pip install 'captionkit[{extra}]'",
-        ) from error
+        ) from None

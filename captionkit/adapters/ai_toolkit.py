@@ -76,7 +76,7 @@ def install(
     except ModuleNotFoundError as error:
         raise CaptionkitError(
             f"ai-toolkit cannot be imported: {error}", hint="run this from ai-toolkit's folder"
-        ) from error
+        ) from None
     patch(mixins.CaptionProcessingDTOMixin, mixins.ImageProcessingDTOMixin, captions, inject)
 
 

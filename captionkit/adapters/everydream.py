@@ -46,7 +46,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         raise CaptionkitError(
             f"EveryDream2's plugins cannot be imported: {error}", hint="run this from EveryDream2's folder"
-        ) from error
+        ) from None
     # At its own name in this module, where pickle looks for it when workers are spawned.
     plugin = globals()[PLUGIN] = type(PLUGIN, (Captions, base), {"__module__": __name__})
     return plugin

@@ -249,7 +249,7 @@ def _module(name: str) -> ModuleType:
         raise CaptionkitError(
             f"there is no module {name}",
             hint="run it from the folder of sd-scripts, or put that on PYTHONPATH",
-        ) from error
+        ) from None
 
 
 def _in_worker() -> bool:

@@ -122,4 +122,4 @@ def _peer(name: str) -> Any:
         raise CaptionkitError(
             f"{name} cannot be imported: {error}",
             hint="run this with OneTrainer's Python, from its folder",
-        ) from error
+        ) from None

@@ -51,7 +51,7 @@ def install(
     except ModuleNotFoundError as error:
         raise CaptionkitError(
             f"SimpleTuner cannot be imported: {error}", hint="run this with SimpleTuner's Python"
-        ) from error
+        ) from None
     patch(handler, variants)
 
 

@@ -1,4 +1,6 @@
-"""Strategies and laws for testing policies, ours and yours. Needs hypothesis: `pip install captionkit[test]`.
+"""Strategies and laws for testing policies, ours and yours.
+
+Needs hypothesis: `pip install 'captionkit[test]'`.
 
 ```python
 from captionkit.testing import check_policy
@@ -7,6 +9,11 @@ def test_my_policy():
     check_policy(MyPolicy(rate=0.3))
 ```
 """
+
+# ruff: noqa: E402 - what follows imports hypothesis, so that it is asked for first.
+from captionkit.needs import needed
+
+needed("hypothesis", "test", "testing policies (captionkit.testing)")
 
 from captionkit.testing.check import check_policy, check_records, check_round_trips
 from captionkit.testing.laws import check_closures, check_laws, check_repeats

@@ -10,7 +10,9 @@ The third line prints captions and trains nothing.
 """
 
 import os
+import sys
 
+from captionkit import CaptionkitError
 from captionkit.adapters.ai_toolkit import install
 from captionkit.adapters.captioner import Captioner
 
@@ -27,6 +29,11 @@ def show() -> None:
 
 
 if __name__ == "__main__":
-    show()
+    try:
+        show()
+    except CaptionkitError as error:
+        sys.exit(str(error))
+elif not os.environ.get("CAPTIONKIT_RECIPE"):
+    raise CaptionkitError("the extension for captions lacks CAPTIONKIT_RECIPE", hint="set it, or take it out")
 else:
     install(os.environ["CAPTIONKIT_RECIPE"], os.environ.get("CAPTIONKIT_DATA"))

@@ -17,15 +17,22 @@ and, where latents are cached, the same without `load` and without `mirror`.
 
 import sys
 
+from captionkit import CaptionkitError
 from captionkit.adapters.hcp import CaptionHandler
 from captionkit.adapters.lookup import Records
 
 
 def main() -> None:
     """Print the first visits of the first pictures."""
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     recipe, data = sys.argv[1:]
-    captions = CaptionHandler(recipe, data)
-    for record in Records.read(data)[:3]:
+    try:
+        captions = CaptionHandler(recipe, data)
+        records = Records.read(data)
+    except CaptionkitError as error:
+        sys.exit(str(error))
+    for record in records[:3]:
         for visit in (1, 2):
             sample = {"id": record.image, "prompt": {"template": "{caption}", "caption": None}}
             print(f"{record.id}, visit {visit}: {captions(sample)['prompt']['caption']}")

@@ -7,9 +7,8 @@ Usage, with the Python of sd-scripts, from anywhere:
     accelerate launch kohya.py recipe.toml dataset.toml PATH/sd-scripts/train_network.py \\
         --dataset_config dataset.toml ...
 
-All behind the two paths is the command you had: the trainer's script and its arguments. Instead of the
-dataset TOML, any folder or table of records may stand there; its pictures are found by their paths. `--show`
-prints captions and trains nothing.
+All behind the two paths is the command you had. Instead of the dataset TOML any folder or table of records
+may stand there; its pictures are found by their paths. `--show` prints captions and trains nothing.
 """
 
 import runpy
@@ -17,7 +16,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from captionkit import load_pipeline, read_records
+from captionkit import CaptionkitError, load_pipeline, read_records
 from captionkit.adapters.captioner import unmirrored
 from captionkit.adapters.kohya import install
 
@@ -32,16 +31,28 @@ def show(recipe: str, data: str) -> None:
             print(f"{record.id}, epoch {epoch}{', mirrored' * drawn.flip}: {drawn.text or '(empty)'}")
 
 
+def fail(what: object) -> None:
+    """Say what is wrong, and end."""
+    print(what, file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Put the recipe into sd-scripts, then run its script as if this file were not there."""
-    recipe, data, *command = sys.argv[1:]
-    if command == ["--show"]:
-        show(recipe, data)
-        return
-    script = command[0]
-    sys.path.insert(0, str(Path(script).resolve().parent))  # Where sd-scripts has its `library`.
-    install(recipe, data)
-    sys.argv = command
+    if len(sys.argv) < 4:
+        fail(__doc__)
+    recipe, data, script, *_ = sys.argv[1:]
+    try:
+        if script == "--show":
+            show(recipe, data)
+            return
+        if not Path(script).is_file():
+            fail(f"no such script: {script}; behind the two paths stands the trainer's own command")
+        sys.path.insert(0, str(Path(script).resolve().parent))  # Where sd-scripts has its `library`.
+        install(recipe, data)
+    except CaptionkitError as error:
+        fail(error)
+    sys.argv = sys.argv[3:]
     runpy.run_path(script, run_name="__main__")
 
 

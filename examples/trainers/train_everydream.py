@@ -12,7 +12,10 @@ same without this script: set the two environment variables, and name the plugin
 import os
 import runpy
 import sys
+from pathlib import Path
+from typing import NoReturn
 
+from captionkit import CaptionkitError
 from captionkit.adapters.captioner import Captioner
 
 PLUGIN = "captionkit.adapters.everydream.CaptionPlugin"
@@ -27,13 +30,26 @@ def show() -> None:
             print(f"{record.id}, epoch {epoch}: {captioner.render_next(record).text}")
 
 
+def fail(what: object) -> NoReturn:
+    """Say what is wrong, and end."""
+    print(what, file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Tell the plugin its recipe and records, then train."""
+    if len(sys.argv) < 3:
+        fail(__doc__)
     recipe, data, *rest = sys.argv[1:]
     os.environ["CAPTIONKIT_RECIPE"], os.environ["CAPTIONKIT_DATA"] = recipe, data
     if rest == ["--show"]:
-        show()
+        try:
+            show()
+        except CaptionkitError as error:
+            fail(error)
         return
+    if not Path("train.py").is_file():
+        fail("there is no train.py here: run this from EveryDream2's folder")
     sys.path[:0] = ["."]
     sys.argv = ["train.py", *rest, "--plugins", PLUGIN]
     runpy.run_path("train.py", run_name="__main__")

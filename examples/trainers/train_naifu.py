@@ -12,7 +12,10 @@ goes to naifu's own trainer.py; `--show` prints captions and trains nothing.
 import os
 import runpy
 import sys
+from pathlib import Path
+from typing import NoReturn
 
+from captionkit import CaptionkitError
 from captionkit.adapters import naifu
 from captionkit.adapters.captioner import Captioner
 
@@ -26,15 +29,28 @@ def show(recipe: str, data: str) -> None:
             print(f"{record.id}, visit {visit}{', mirrored' * rendered.flip}: {rendered.text}")
 
 
+def fail(what: object) -> NoReturn:
+    """Say what is wrong, and end."""
+    print(what, file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Read recipe and records before naifu starts its workers, then train."""
+    if len(sys.argv) < 3:
+        fail(__doc__)
     recipe, data, *rest = sys.argv[1:]
-    if rest == ["--show"]:
-        show(recipe, data)
-        return
-    # The environment is for the processes that naifu starts for further GPUs.
-    os.environ["CAPTIONKIT_RECIPE"], os.environ["CAPTIONKIT_DATA"] = recipe, data
-    naifu.prepare(recipe, data)
+    try:
+        if rest == ["--show"]:
+            show(recipe, data)
+            return
+        if not Path("trainer.py").is_file():
+            fail("there is no trainer.py here: run this from naifu's folder")
+        # The environment is for the processes that naifu starts for further GPUs.
+        os.environ["CAPTIONKIT_RECIPE"], os.environ["CAPTIONKIT_DATA"] = recipe, data
+        naifu.prepare(recipe, data)
+    except CaptionkitError as error:
+        fail(error)
     sys.path[:0] = ["."]
     sys.argv = ["trainer.py", *rest]
     runpy.run_path("trainer.py", run_name="__main__")

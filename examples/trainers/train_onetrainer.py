@@ -11,7 +11,9 @@ nothing.
 
 import runpy
 import sys
+from typing import NoReturn
 
+from captionkit import CaptionkitError
 from captionkit.adapters.captioner import Captioner
 from captionkit.adapters.onetrainer import MIRRORED, CaptionStep, install
 
@@ -26,14 +28,25 @@ def show(recipe: str, data: str) -> None:
             print(f"{record.id}, epoch {epoch}{', mirrored' * item[MIRRORED]}: {item['prompt']}")
 
 
+def fail(what: object) -> NoReturn:
+    """Say what is wrong, and end."""
+    print(what, file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Patch OneTrainer's data loaders, then train."""
+    if len(sys.argv) < 3:
+        fail(__doc__)
     recipe, data, *rest = sys.argv[1:]
-    if rest == ["--show"]:
-        show(recipe, data)
-        return
     sys.path[:0] = ["scripts", "."]
-    install(recipe, data)
+    try:
+        if rest == ["--show"]:
+            show(recipe, data)
+            return
+        install(recipe, data)
+    except CaptionkitError as error:
+        fail(error)
     sys.argv = ["scripts/train.py", *rest]
     runpy.run_path("scripts/train.py", run_name="__main__")
 

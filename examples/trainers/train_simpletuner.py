@@ -10,7 +10,9 @@ All behind the two paths goes to SimpleTuner; `--show` prints captions and train
 
 import runpy
 import sys
+from typing import NoReturn
 
+from captionkit import CaptionkitError
 from captionkit.adapters.captioner import Captioner
 from captionkit.adapters.simpletuner import Variants, install
 
@@ -28,13 +30,24 @@ def show(recipe: str, data: str) -> None:
             print(f"  {text or '(empty)'}")
 
 
+def fail(what: object) -> NoReturn:
+    """Say what is wrong, and end."""
+    print(what, file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Patch SimpleTuner's prompts in this process, then train in it."""
+    if len(sys.argv) < 3:
+        fail(__doc__)
     recipe, data, *rest = sys.argv[1:]
-    if rest == ["--show"]:
-        show(recipe, data)
-        return
-    install(recipe, data, count=COUNT)
+    try:
+        if rest == ["--show"]:
+            show(recipe, data)
+            return
+        install(recipe, data, count=COUNT)
+    except CaptionkitError as error:
+        fail(error)
     sys.argv = ["train.py", *rest]
     runpy.run_module("simpletuner.train", run_name="__main__")
 

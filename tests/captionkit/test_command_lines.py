@@ -1,4 +1,4 @@
-"""Every `captionkit ...` that a page, an example or a help text shows is taken by the command line as it stands.
+"""Every `captionkit ...` that a page, an example or a help text shows is taken by the command line.
 
 Nothing is run here: what the commands then do is for the tests of each page.
 """
@@ -60,9 +60,9 @@ def _shown() -> Iterator[tuple[str, str]]:
         for line in _lines(source.read_text(encoding="utf-8")):
             yield source.relative_to(ROOT).as_posix(), line
     for command in (whole := _parser(), *_commands(whole)):
-        # Behind three spaces or more stands what it does.
+        # Behind two spaces or more stands what it does.
         for line in _lines(command.epilog or ""):
-            yield f"{command.prog} --help", re.split(r" {3,}", line)[0]
+            yield f"{command.prog} --help", re.split(r" {2,}", line)[0]
 
 
 SHOWN = list(dict.fromkeys(_shown()))

@@ -198,8 +198,11 @@ with open(os.environ["WATCHED"], "a") as file:
     file.write("watching\\n")
 """
 
+# A shell starts what runs in its background with SIGINT ignored, and processes inherit that.
 _RUN = """
 import argparse
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from captionkit.commands.serve import add_serve
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()

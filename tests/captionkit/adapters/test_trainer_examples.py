@@ -73,6 +73,68 @@ def test_what_is_shown_is_what_the_pipeline_renders(name: str, trainer: Path) ->
         assert record.id in said
 
 
+SCRIPTS = ("kohya", "train_onetrainer", "train_simpletuner", "train_everydream", "train_naifu")
+
+
+def refused(trainer: Path, *command: str) -> str:
+    """What is said when an example ends with status 2."""
+    path = os.pathsep.join([str(ROOT), str(trainer)])
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=trainer,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_with_too_few_words_the_usage_is_said(name: str, trainer: Path) -> None:
+    for words in ([], ["recipe.toml"]):
+        assert f"{name}.py recipe.toml" in refused(trainer, str(FOLDER / f"{name}.py"), *words)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("kohya", "no such script: train_network.py; "),
+        ("train_onetrainer", "modules.dataLoader.mixin.DataLoaderText2ImageMixin cannot be imported: "),
+        ("train_simpletuner", "SimpleTuner cannot be imported: "),
+        ("train_everydream", "there is no train.py here: run this from EveryDream2's folder"),
+        ("train_naifu", "there is no trainer.py here: run this from naifu's folder"),
+    ],
+)
+def test_where_the_trainer_is_not_one_line_says_so(name: str, told: str, trainer: Path) -> None:
+    example = str(FOLDER / f"{name}.py")
+    said = refused(trainer, example, "recipe.toml", "pictures", "train_network.py")
+    assert said.startswith(told)
+    assert said.count("\n") == 1
+    said = refused(trainer, example, "nope.toml", "pictures", "--show")
+    assert said.startswith("nope.toml: cannot read the recipe: No such file or directory")
+
+
+def test_a_missing_trainer_is_one_error_and_no_chain(trainer: Path) -> None:
+    for name in ("ai_toolkit", "kohya", "onetrainer", "simpletuner"):
+        script = f"from captionkit.adapters.{name} import install\ninstall('recipe.toml', 'pictures')\n"
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=trainer,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.stderr.count("Traceback") == 1, done.stderr
+        assert "captionkit.errors.CaptionkitError: " in done.stderr
+
+
 def test_hcp_and_ai_toolkit_show_their_visits(trainer: Path) -> None:
     said = run(trainer, str(FOLDER / "hcp_handler.py"), "recipe.toml", "pictures")
     pipeline = unmirrored(load_pipeline(trainer / "recipe.toml"))
