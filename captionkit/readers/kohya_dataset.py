@@ -60,6 +60,7 @@ class KohyaDatasetSource(Source):
 
     @property
     def unit(self) -> str:
+        """What amounts are counted in."""
         # How many pictures a piece of metadata holds is known when it is read.
         return "pieces" if any(part.metadata for part in self.parts) else "pictures"
 
@@ -69,9 +70,11 @@ class KohyaDatasetSource(Source):
         return _common([part.folder for part in self.parts])
 
     def total(self) -> int | None:
+        """The amount of everything; None when only reading tells."""
         return None
 
     def blocks(self, report: Report) -> Iterator[Block]:
+        """The pieces, in order."""
         for fault in self.config.faults:
             report(fault)
         empty = True
@@ -146,9 +149,11 @@ class _FolderBlock(Block):
 
     @property
     def amount(self) -> int:
+        """How much of the source this is."""
         return self.size
 
     def records(self, report: Report) -> Iterator[Record]:
+        """The records of this piece, in order."""
         for name in self.pictures:
             stem = os.path.splitext(name)[0]
             try:
@@ -173,9 +178,11 @@ class _MetadataBlock(Block):
 
     @property
     def amount(self) -> int:
+        """How much of the source this is."""
         return 1
 
     def records(self, report: Report) -> Iterator[Record]:
+        """The records of this piece, in order."""
         get = self.part.subset.get
         separator, keep = get("caption_separator"), get("keep_tokens_separator")
         for record in self.block.records(report):

@@ -61,16 +61,20 @@ class KohyaMetadataSource(Source):
 
     @property
     def unit(self) -> str:
+        """What amounts are counted in."""
         return "B"
 
     @property
     def root(self) -> Path:
+        """The folder at which relative paths of pictures begin."""
         return Path(self.path).parent if self.images is None else Path(self.images)
 
     def total(self) -> int | None:
+        """The amount of everything; None when only reading tells."""
         return total_bytes(Path(self.path))
 
     def blocks(self, report: Report) -> Iterator[Block]:
+        """The pieces, in order."""
         file, reader = Path(self.path), KohyaEntries(self.root, self.sentences_among_tags)
         if {".jsonl", ".ndjson"} & {suffix.lower() for suffix in file.suffixes[-2:]}:
             return line_blocks(file, reader)
