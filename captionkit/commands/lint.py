@@ -28,7 +28,11 @@ examples:
   captionkit lint hyperfusion pictures/
   captionkit lint recipe.toml data.jsonl --aliases tag_aliases.csv.gz
   captionkit lint recipe.toml data.jsonl --strict        exit status 1 for any error or warning
+  captionkit lint recipe.toml data.jsonl --ignore typos --ignore one-tag
   captionkit lint recipe.toml data.jsonl --json | jq -r '.findings[] | .code + ": " + .do'
+
+It reads records and draws captions; pictures are not opened: captionkit report tells of broken ones. Lines
+under "what to do" are TOML for the recipe; where it has that table already they go into it.
 """
 
 FOUND = 1
@@ -46,6 +50,13 @@ def add_lint(commands: Any) -> None:
         "--aliases", metavar="FILE", help="an export of aliases, whose old names are looked for in the data"
     )
     command_.add_argument(
+        "--ignore",
+        metavar="CODE",
+        action="append",
+        default=[],
+        help="leave out findings of this code, such as typos; may be given several times",
+    )
+    command_.add_argument(
         "--strict", action="store_true", help=f"exit status {FOUND} if there is an error or a warning"
     )
 
@@ -54,7 +65,9 @@ def _lint(arguments: argparse.Namespace) -> None:
     pipeline, skipped = load_recipe(arguments.recipe), Skipped()
     aliases = None if arguments.aliases is None else read_aliases(Path(arguments.aliases))
     stats = gathered(arguments, pipeline, skipped)
-    findings = lint(stats, pipeline, aliases=aliases)
+    findings = tuple(
+        one for one in lint(stats, pipeline, aliases=aliases) if one.code not in arguments.ignore
+    )
     if arguments.json:
         print_json({"findings": findings_json(findings), "skipped": skipped.json()})
     else:

@@ -40,6 +40,7 @@ examples:
 What is in the data is counted over every record. What is trained is counted over captions drawn of --sample
 records, the same ones for every recipe. A tag with * is important. `kept` is how often a caption says a tag
 that its record has. Of two figures with → between them the first is of the data, the second of captions.
+Each record counts once: kohya.num_repeats is not counted in.
 """
 
 

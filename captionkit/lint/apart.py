@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
+from captionkit.lint.blocks import step
 from captionkit.lint.findings import Finding, Severity
 from captionkit.pipeline import CaptionPipeline
 from captionkit.policies.correlated import DropCorrelated
@@ -39,10 +41,11 @@ def never_alone(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
         examples=tuple(f"{tag.name} (implies {_implied(tag)})" for tag in found[:NUM_EXAMPLES]),
         do=(
             "raise rate_range of drop_implied, or give these a rate of their own: "
-            f'rates = [{{tags = ["{_implied(found[0])}"], rate = 0.8}}]'
+            f"rates = [{{ tags = [{json.dumps(_implied(found[0]))}], rate = 0.8 }}]"
             if drops
-            else 'leave some of them out: [[steps]] kind = "drop_implied", rate_range = [0.3, 0.5]'
+            else "leave some of the implied ones out; implications may also be the path of an export"
         ),
+        toml="" if drops else step("drop_implied", rate_range=[0.3, 0.5], implications=_table(found)),
     )
 
 
@@ -86,6 +89,10 @@ def _bound(tag: TagStats) -> bool:
 
 def _other(tag: TagStats, often: dict[str, float]) -> float:
     return often.get(tag.neighbour.name, 0.0) if tag.neighbour is not None else 1.0
+
+
+def _table(tags: list[TagStats]) -> dict[str, list[str]]:
+    return {tag.name: list(tag.alone.implies) for tag in tags[:NUM_EXAMPLES] if tag.alone is not None}
 
 
 def _implied(tag: TagStats) -> str:

@@ -38,7 +38,9 @@ class Finding:
     examples: tuple[str, ...]
     """Ids of records, tags, or what else the message speaks of."""
     do: str
-    """What mends it: a line of the recipe, or a command."""
+    """What mends it, in words."""
+    toml: str = ""
+    """Lines for the recipe that mend it, valid TOML to paste; empty where there are none."""
 
     @property
     def share(self) -> float:
@@ -46,6 +48,10 @@ class Finding:
         return self.count / self.of if self.of else 0.0
 
 
-def by_weight(finding: Finding) -> tuple[int, float, str]:
+WRONG_DATA = "wrong-data"
+"""The recipe is for other data: before all others, which may follow from it."""
+
+
+def by_weight(finding: Finding) -> tuple[bool, int, float, str]:
     """For sorting: the worst first, then what the largest share is about."""
-    return _RANK[finding.severity], -finding.share, finding.code
+    return finding.code != WRONG_DATA, _RANK[finding.severity], -finding.share, finding.code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from captionkit.lint.blocks import table
 from captionkit.lint.findings import Finding, Severity
 from captionkit.pipeline import CaptionPipeline
 from captionkit.stats.result import Stats
@@ -52,5 +53,6 @@ def unlimited(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
             of=stats.num_sampled * stats.draws,
             unit="trained captions",
             examples=(),
-            do=f"max_tokens = {USUAL_LIMIT} in [text], or what your trainer takes",
+            do="cut them where a tag or a sentence ends, at what your trainer takes",
+            toml=table("text", max_tokens=USUAL_LIMIT),
         )

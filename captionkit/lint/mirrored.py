@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from captionkit.lint.blocks import table
 from captionkit.lint.findings import Finding, Severity
 from captionkit.pipeline import CaptionPipeline
 from captionkit.stats import oddities
@@ -31,7 +32,6 @@ def sides(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
 def writing(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
     """Tags that speak of writing, on pictures that may be mirrored."""
     for oddity in _found(stats, oddities.WRITING_TAGS):
-        listed = ", ".join(f'"{name}"' for name in oddity.examples)
         yield Finding(
             severity=Severity.WARNING,
             code="writing",
@@ -40,7 +40,8 @@ def writing(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
             of=oddity.share.of,
             unit="tags on records",
             examples=oddity.examples,
-            do=f"add to no_flip in [flip]: {listed}",
+            do="forbid it by no_flip in [flip] (beside a preset: in no table); these are the most frequent",
+            toml=table("flip", no_flip=[*pipeline.flip.no_flip, *oddity.examples]),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from captionkit.lint.blocks import step
 from captionkit.lint.findings import Finding, Severity
 from captionkit.pipeline import CaptionPipeline
 from captionkit.policies.clean import CleanCaptions
@@ -34,8 +35,8 @@ def skipped(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
             count=stats.num_skipped,
             of=of,
             unit="records",
-            examples=(),
-            do="each is named on the error stream with what is wrong and where; mend or remove them",
+            examples=stats.skipped,
+            do="mend or remove them",
         )
 
 
@@ -76,8 +77,9 @@ def openings(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
             do=(
                 'give clean_captions a rule of your own for them: rules = "rules.toml"'
                 if cleans
-                else 'take them out: [[steps]] kind = "clean_captions", as the first step'
+                else "take them out, as the first step"
             ),
+            toml="" if cleans else step("clean_captions"),
         )
     for words, share in stats.openings:
         if share.value > USUAL and share.hits >= 10 and not _BOILERPLATE.match(words):

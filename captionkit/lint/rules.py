@@ -12,6 +12,7 @@ from captionkit.stats.result import Stats
 Rule = Callable[[Stats, CaptionPipeline], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
+    names.wrong_data,
     names.unmatched,
     tags.typos,
     tags.spellings,

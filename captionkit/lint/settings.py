@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from captionkit.curves import Curve
+from captionkit.lint.blocks import step
 from captionkit.lint.findings import Finding, Severity
 from captionkit.pipeline import CaptionPipeline
 from captionkit.policies.implied import DropImplied
 from captionkit.policies.source import ChooseSource
+from captionkit.policies.when import When
+from captionkit.readers.kohya_options import FACT
 from captionkit.stats.mentions import policies
 from captionkit.stats.result import Stats
 
@@ -19,8 +22,14 @@ HALF = 0.5
 def sources(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
     """A source that the recipe wants and the data lacks, or that the data has and nobody wants."""
     with_prose = stats.num_records - stats.num_without_prose
+    # What an imported recipe does to texts of several lines, if there are any.
+    apart = tuple(
+        f"{address}/"
+        for address, policy in policies(pipeline)
+        if isinstance(policy, When) and policy.facts and f"{FACT}lines" in policy.facts
+    )
     for address, policy in policies(pipeline):
-        if not isinstance(policy, ChooseSource):
+        if not isinstance(policy, ChooseSource) or address.startswith(apart):
             continue
         wanted = _ever(policy.caption) or _ever(policy.both)
         if wanted and not with_prose:
@@ -43,7 +52,8 @@ def sources(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
                 of=stats.num_records,
                 unit="records",
                 examples=(),
-                do=f"give `{address}` a weight for them: caption = 0.2, both = 0.1",
+                do=f"give `{address}` weights for them",
+                toml="caption = 0.2\nboth = 0.1",
             )
 
 
@@ -67,8 +77,9 @@ def implications(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
             of=edges,
             unit="implications",
             examples=(),
-            do='implications = "tag_implications.csv.gz", of the site that the tags are from '
-            "(captionkit implications --help), or a table of your own; or take the step out",
+            do="give it those of the site that the tags are from (captionkit implications --help), or a "
+            "table of your own; or take the step out",
+            toml='implications = "tag_implications.csv.gz"',
         )
 
 
@@ -101,8 +112,8 @@ def empty(stats: Stats, pipeline: CaptionPipeline) -> Iterator[Finding]:
             of=share.of,
             unit="trained captions",
             examples=(),
-            do='[[steps]] kind = "empty_caption", p = 0.1, before the other dropouts; a short fine-tune may '
-            "do without",
+            do="leave some empty, before the other dropouts; a short fine-tune may do without",
+            toml=step("empty_caption", p=0.1),
         )
     elif share.value > TOO_MANY_EMPTY:
         yield Finding(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from captionkit.lint.findings import Finding, Severity
-from captionkit.screen import Mark, Piece, Screen
+from captionkit.screen import Mark, Piece, Screen, printable
 from captionkit.stats.result import Share
 from captionkit.stats.shown_tag import percent
 
@@ -33,6 +33,7 @@ def findings_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
             "share": round(one.share, 6),
             "examples": list(one.examples),
             "do": one.do,
+            "toml": one.toml,
         }
         for one in findings
     ]
@@ -54,6 +55,7 @@ def _lines(finding: Finding, screen: Screen) -> list[str]:
         pieces = [Piece(name, after="," if at < last else "") for at, name in enumerate(finding.examples)]
         lines.append(screen.paragraph(pieces, first="  such as    "))
     lines.append(screen.paragraph([Piece(finding.do)], first="  what to do "))
+    lines += [f"    {printable(line)}".rstrip() for line in finding.toml.splitlines()]
     return lines
 
 

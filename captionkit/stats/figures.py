@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from captionkit.changes import changes_over_the_run
 from captionkit.patterns import compile_patterns
 from captionkit.pipeline import CaptionPipeline
 from captionkit.policies.important import ImportantFirst, MarkImportant
@@ -13,6 +14,7 @@ from captionkit.record import Record, fold
 from captionkit.stats.lengths import lengths
 from captionkit.stats.mentions import mentions, policies
 from captionkit.stats.names import name_oddities, record_oddities
+from captionkit.stats.renames import Renames
 from captionkit.stats.result import Alone, Budget, Flips, Neighbour, Oddity, Share, Stats, TagStats
 from captionkit.stats.sample import CUT, EMPTY, MIRRORED, Captions, Draw, Hits
 from captionkit.stats.scan import Scan
@@ -101,14 +103,17 @@ def figures(
         data=data,
         seed=pipeline.seed,
         epoch=draw.epoch,
+        samples=draw.samples or 0,
+        changes=changes_over_the_run(pipeline),
         num_records=scan.num_records,
+        num_repeated=scan.num_repeated,
         num_skipped=num_skipped,
         num_without_tags=scan.num_without_tags,
         num_without_prose=scan.num_without_prose,
         num_sampled=captions.num_records,
         draws=draw.draws,
         tags=_tags(names[:top], counts, categories, draw, gathered, shares),
-        num_tags=len(names),
+        num_tags=len(counts),
         sources=tuple(
             (source, shares.of_all(captions.sources, source))
             for source, _ in sorted(captions.sources.hits.items(), key=_most_first)
@@ -152,6 +157,7 @@ def _tags(
     scan, captions = gathered.scan, gathered.captions
     whole = captions.num_records == scan.num_records
     important = _important(draw.pipeline, names, categories) | captions.important
+    renames = Renames(draw.pipeline)
 
     def alone(name: str) -> Alone | None:
         if name not in draw.implied:
@@ -178,6 +184,7 @@ def _tags(
             important=name in important,
             alone=alone(name),
             neighbour=neighbour(name),
+            becomes=renames.becomes(name, categories.get(name)),
         )
         for name in names
     )
@@ -238,8 +245,8 @@ def _there(scan: Scan, names: list[str]) -> There:
 
 
 def _vouched(pipeline: CaptionPipeline) -> frozenset[str]:
-    """Names that the recipe's tables know: they are no typos."""
-    known = (one.what for one in mentions(pipeline) if one.answer == "tag")
+    """Names that the recipe's tables and lists know: they are no typos."""
+    known = (one.what for one in mentions(pipeline) if one.answer in ("tag", "pattern"))
     return frozenset(fold(name) for what in known for name in what)
 
 

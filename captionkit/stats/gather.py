@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +27,8 @@ SAMPLE = 20_000
 """Records of which captions are drawn, where nobody says otherwise."""
 DRAWS = 4
 """Captions of each."""
+FIRST = 3
+"""So many of the messages about bad records are kept."""
 TOGETHER = 4
 """So many blocks of the data are counted before a process sends its counts: most tags of a few records are
 different ones, and each costs as much to send as to count."""
@@ -67,7 +69,8 @@ def gather(
     beside = {name: other for name, (other, _) in neighbours.items()}
     draw = Draw(pipeline, draws, epoch, samples, implied, beside)
     gathered = Gathered(scan, chosen, neighbours, _draw(draw, chosen, processes))
-    return figures(draw, gathered, data=data, recipe=recipe, num_skipped=skipped.count, top=top)
+    found = figures(draw, gathered, data=data, recipe=recipe, num_skipped=skipped.count, top=top)
+    return replace(found, skipped=tuple(skipped.first))
 
 
 _NONE: frozenset[str] = frozenset()
@@ -107,13 +110,16 @@ def _implied(pipeline: CaptionPipeline, scan: Scan) -> dict[str, frozenset[str]]
 
 
 class _Counted:
-    """A report that counts what it passes on."""
+    """A report that counts what it passes on, and keeps the first few messages."""
 
     def __init__(self, report: Report) -> None:
         self._report, self.count = report, 0
+        self.first: list[str] = []
 
     def __call__(self, error: CaptionkitError) -> None:
         self.count += 1
+        if self.count <= FIRST:
+            self.first.append(str(error))
         self._report(error)
 
 

@@ -16,6 +16,7 @@ from captionkit.stats.chosen import id_hash
 from captionkit.stats.examples import NUM_EXAMPLES, Examples
 from captionkit.stats.lengths import CHUNK
 from captionkit.stats.mentions import policies
+from captionkit.stats.renames import Renames
 from captionkit.stats.result import Oddity, Share
 from captionkit.stats.scan import Scan
 from captionkit.wildcards import parse_wildcards
@@ -35,17 +36,19 @@ def record_oddities(scan: Scan, chosen: Sequence[Record]) -> Iterator[Oddity]:
 def name_oddities(pipeline: CaptionPipeline, scan: Scan) -> Iterator[Oddity]:
     """What the names themselves show."""
     found: dict[str, Counter[str]] = {}
-    judge = _Judge(pipeline)
+    judge, renames = _Judge(pipeline), Renames(pipeline)
     spelled: dict[str, Counter[str]] = {}
     for (name, _), number in scan.spellings.items():
         for kind in judge.kinds(name):
             found.setdefault(kind, Counter())[name] += number
-        spelled.setdefault(fold(name), Counter())[pipeline.text.spell(name)] += number
-    found[oddities.TWINS] = Counter()
+        text = pipeline.text.spell(renames.written(name))
+        spelled.setdefault(fold(name), Counter())[text] += number
     for texts in spelled.values():
-        if len(texts) > 1:
-            for text, number in texts.most_common()[1:]:
-                found[oddities.TWINS][text] += number
+        common, *others = sorted(texts, key=lambda text: (-texts[text], text))
+        for text in others:
+            alike = text.replace("_", " ") == common.replace("_", " ")
+            kind = oddities.UNDERSCORES if alike else oddities.TWINS
+            found.setdefault(kind, Counter())[f"{text} / {common}"] += texts[text]
     return (_of_tags(kind, names, scan) for kind, names in found.items())
 
 

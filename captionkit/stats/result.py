@@ -37,7 +37,10 @@ class Share:
         p, n, z2 = self.value, self.of / self.spread, Z95 * Z95
         middle = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        # At the ends the formula gives them exactly, but for rounding.
+        low = middle - half if self.hits else 0.0
+        high = middle + half if self.hits < self.of else 1.0
+        return max(0.0, low), min(1.0, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class TagStats:
     """None for a tag that implies nothing."""
     neighbour: Neighbour | None
     """None for a tag that no other comes with."""
+    becomes: str | None = None
+    """What the recipe's `rename_tags` and `prefix_tags` call it; None for a tag that they leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,10 @@ class Unmatched:
     """The field: `flip.no_flip`, `important#0.tags`, `rename_tags#0.aliases`."""
     what: str
     near: tuple[str, ...]
-    """Tags of the data that are nearly spelled so."""
+    """What may have been meant: tags of the data that are nearly spelled so; for a pattern with `*` patterns
+    that match; for `name=value` values of this fact; for a category or a source others of the data."""
+    kind: str = "pattern"
+    """What it is: "pattern", "tag", "fact" ... (`captionkit.stats.mentions.Answer`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +156,9 @@ class Typo:
     count: int
     meant: str
     meant_count: int
+    score: float = 0.0
+    """How likely it is a typo: the logarithm (base 10) of how many times as frequent the other is, less what
+    its kind takes off (`captionkit.stats.typos`). From 2 on most likely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +181,14 @@ class Stats:
     data: str
     seed: int
     epoch: int
+    samples: int
+    """How many samples the run has seen, for what follows over = samples."""
+    changes: bool
+    """Whether the recipe changes over the run, so that other epochs and samples give other figures."""
     num_records: int
+    num_repeated: int
+    """Those of them that kohya takes several times in an epoch (fact `kohya.num_repeats` above 1). Each
+    counts once in all figures."""
     num_skipped: int
     num_without_tags: int
     num_without_prose: int
@@ -179,9 +197,10 @@ class Stats:
     draws: int
     """How many of each."""
     tags: tuple[TagStats, ...]
-    """By their number of records, most frequent first, then by name."""
+    """By their number of records, most frequent first, then by name; behind those of the data, with a count
+    of 0, what the recipe adds."""
     num_tags: int
-    """How many different tags there are, those counted that `tags` leaves out."""
+    """How many different tags the data has, those counted that `tags` leaves out."""
     sources: tuple[tuple[str, Share], ...]
     """(`Source` as a string, share of the trained captions), most frequent first."""
     empty: Share
@@ -202,3 +221,5 @@ class Stats:
     """(category, tags on records), most frequent first."""
     prose_sources: tuple[tuple[str, int], ...] = ()
     """(source of captions, captions), most frequent first."""
+    skipped: tuple[str, ...] = ()
+    """What was wrong with the first records that could not be read, and where."""

@@ -29,6 +29,8 @@ class Scan:
     num_records: int = 0
     num_without_tags: int = 0
     num_without_prose: int = 0
+    num_repeated: int = 0
+    """Records that kohya takes several times in an epoch."""
     spellings: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     """How often a tag is there by this name and category."""
     twice: Counter[str] = field(default_factory=Counter)
@@ -56,6 +58,7 @@ class Scan:
         self.num_records += other.num_records
         self.num_without_tags += other.num_without_tags
         self.num_without_prose += other.num_without_prose
+        self.num_repeated += other.num_repeated
         self.spellings.update(other.spellings)
         self.twice.update(other.twice)
         self.alone.update(other.alone)
@@ -164,8 +167,10 @@ class Scanner:
                 scan.note(oddities.ONE_TAG if here else oddities.NO_TEXT, record.id)
         if not here:
             scan.num_without_tags += 1
-        if self._facts and record.info:
-            scan.facts.update(self._told(record))
+        if record.info:
+            scan.num_repeated += _repeated(record)
+            if self._facts:
+                scan.facts.update(self._told(record))
         if self._sources:
             scan.tag_sources.update([tag.source for tag in record.tags if tag.source is not None])
 
@@ -212,6 +217,11 @@ class Scanner:
                 if name in self._values:
                     told.add(f"{name}={written(value)}")
         return told
+
+
+def _repeated(record: Record) -> bool:
+    repeats = record.fact("kohya.num_repeats")
+    return isinstance(repeats, int) and repeats > 1
 
 
 _AT_ONCE = 4096

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from captionkit.screen import Mark, Piece, Screen
+from captionkit.stats.added import added
 from captionkit.stats.result import Share, Stats, TagStats
 from captionkit.stats.shown_tag import percent, percents, tag_lines, tag_table
 from captionkit.tables import Column, painted, shortened, table
@@ -36,7 +37,7 @@ def tag_text(stats: Stats, tag: TagStats, screen: Screen) -> str:
 
 
 def _title(text: str, screen: Screen) -> str:
-    return painted(text, Mark.HEAD, screen)
+    return screen.paragraph([Piece(text, Mark.HEAD)])
 
 
 def _said(text: str, screen: Screen) -> str:
@@ -46,8 +47,7 @@ def _said(text: str, screen: Screen) -> str:
 def _head(stats: Stats, screen: Screen) -> Iterator[str]:
     yield screen.paragraph([Piece(f"{stats.recipe} over {stats.data}", Mark.HEAD)], rest="  ")
     each = stats.num_tags_on_records / stats.num_records
-    different = sum(tag.count > 0 for tag in stats.tags)
-    parts = [f"{stats.num_records:,} records, {each:.1f} tags on each, {different:,} different"]
+    parts = [f"{stats.num_records:,} records, {each:.1f} tags on each, {stats.num_tags:,} different"]
     if stats.num_without_tags:
         parts.append(f"{stats.num_without_tags:,} without a tag")
     if stats.num_without_prose == stats.num_records:
@@ -58,9 +58,17 @@ def _head(stats: Stats, screen: Screen) -> Iterator[str]:
     if stats.num_skipped:
         parts.append(f"{stats.num_skipped:,} more could not be read")
     yield _said("; ".join(parts), screen)
+    if stats.num_repeated:
+        repeated = f"kohya.num_repeats of {stats.num_repeated:,} records is not counted in"
+        yield _said(f"each record counts once; {repeated}", screen)
     some = "all" if stats.num_sampled == stats.num_records else f"{stats.num_sampled:,}"
-    drawn = f"trained captions: {stats.draws} draws of {some} records, epoch {stats.epoch}, seed {stats.seed}"
-    yield screen.paragraph([Piece(f"{drawn}; ± is half of a 95 % interval", Mark.QUIET)], first="  ")
+    place = f"epoch {stats.epoch}"
+    if stats.changes:
+        place += f", {stats.samples:,} samples seen"
+    drawn = f"trained captions: {stats.draws} draws of {some} records, {place}, seed {stats.seed}"
+    yield screen.paragraph([Piece(f"{drawn}; intervals are of 95 %", Mark.QUIET)], first="  ")
+    if stats.changes:
+        yield _said("the recipe changes over the run: --epoch and --samples show other moments", screen)
 
 
 def _sources(stats: Stats, screen: Screen) -> Iterator[str]:
@@ -109,16 +117,17 @@ def _tags(stats: Stats, screen: Screen, top: int) -> Iterator[str]:
     if tags:
         yield _title("Tags", screen)
         yield from tag_table(tags[:top], screen)
-        yield from _more(len(tags) - top, screen)
+        yield from _more(stats.num_tags - min(top, len(tags)), screen)
 
 
 def _made(stats: Stats, screen: Screen, top: int) -> Iterator[str]:
-    made = sorted((tag for tag in stats.tags if not tag.count), key=lambda tag: -tag.trained.hits)
+    made = added(stats.tags)
     if made:
-        yield _title("Tags that the recipe adds", screen)
+        yield _title("Tags that the recipe adds or says more often", screen)
         shown = made[:top]
         name = Column("tag", [tag.name for tag in shown])
-        yield from table(name, [_shares("trained", [tag.trained for tag in shown])], screen)
+        data = Column("in the data", [percent(tag.data) for tag in shown], spare=1)
+        yield from table(name, [data, _shares("trained", [tag.trained for tag in shown])], screen)
         yield from _more(len(made) - len(shown), screen)
 
 

@@ -10,26 +10,32 @@ from captionkit.tables import Column, shortened, table
 
 
 def percent(share: Share) -> str:
-    """A share without its interval.
+    """A share without its interval; a dash for one of nothing.
 
-    >>> [percent(Share(hits, 10_000)) for hits in (0, 2, 1234, 10_000)]
-    ['0 %', '0.02 %', '12.3 %', '100 %']
+    >>> [percent(Share(hits, 10_000)) for hits in (0, 2, 1234, 10_000)], percent(Share(0, 0))
+    (['0 %', '0.02 %', '12.3 %', '100 %'], '-')
     """
-    return _number(share.value)
+    return _number(share.value) if share.of else "-"
 
 
 def percents(share: Share) -> str:
-    """A share with half of its interval.
+    """A share with half of its interval; both ends instead where that would reach beyond 0 or 100 %, and none
+    for none and for all when the interval is narrow.
 
     >>> percents(Share(1234, 10_000)), percents(Share(1, 8, exact=True)), percents(Share(0, 0))
     ('12.3 % ± 0.6', '12.5 %', '-')
+    >>> percents(Share(12, 12)), percents(Share(4, 6716)), percents(Share(0, 6716))
+    ('75.8 to 100 %', '0.023 to 0.2 %', '0 %')
     """
-    if not share.of:
-        return "-"
-    if share.exact:
+    if not share.of or share.exact:
         return percent(share)
     low, high = share.interval
-    return f"{percent(share)} ± {50 * (high - low):.1f}"
+    half = (high - low) / 2
+    if share.hits in (0, share.of) and half < 0.0005:
+        return percent(share)
+    if half > min(share.value, 1.0 - share.value):
+        return f"{_number(low).removesuffix(' %')} to {_number(high)}"
+    return f"{percent(share)} ± {100 * half:.{1 if half >= 0.0005 else 2}f}"
 
 
 def _number(value: float) -> str:
@@ -84,7 +90,9 @@ def tag_lines(stats: Stats, tag: TagStats, screen: Screen) -> Iterator[str]:
     else:
         yield line("in the data", "no; the recipe adds it")
     yield line("trained", f"{percents(tag.trained)} of all captions")
-    if tag.kept.of:
+    if tag.becomes is not None:
+        yield line("called", f"{tag.becomes} by the recipe: its captions count there")
+    if tag.kept.of and (tag.becomes is None or tag.kept.hits):
         yield line("kept", f"{percents(tag.kept)} of the captions of records that have it")
     if tag.alone is not None:
         yield line("implies", ", ".join(tag.alone.implies))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from math import log10
 
 from captionkit.stats.near import Near
 from captionkit.stats.result import Typo
@@ -20,7 +21,7 @@ INDEXED = 20_000
 def typos(
     counts: Mapping[str, int], categories: Mapping[str, str | None], known: Container[str] = frozenset()
 ) -> tuple[Typo, ...]:
-    """The tags that look like another, those of which the other is the most frequent first.
+    """The tags that look like another, the likeliest typos first.
 
     `counts` and `categories` are by folded name; `known` are names that somebody vouches for, such as the
     aliases and implications of the recipe.
@@ -41,9 +42,60 @@ def typos(
         for meant in near.to(name):
             often = counts[meant] >= count * TIMES_AS_FREQUENT
             if often and _same_kind(categories.get(name), categories.get(meant)) and slip(name, meant):
-                found.append(Typo(name, count, meant, counts[meant]))
+                score = log10(counts[meant] / count) - doubt(name, meant)
+                found.append(Typo(name, count, meant, counts[meant], round(score, 2)))
                 break
-    return tuple(sorted(found, key=lambda typo: (-typo.meant_count, typo.count, typo.name)))
+    return tuple(sorted(found, key=lambda typo: (-typo.score, typo.name)))
+
+
+def doubt(name: str, meant: str) -> float:
+    """What is taken off the score of a slip because both may well be words: 0 for the same letters in another
+    order, doubled ones and spaces; 1 for another letter that is neither beside it on the keyboard nor a vowel
+    for a vowel, and half of that for any other letter; 2 for a plural.
+
+    >>> [doubt(name, "blue hair") for name in ("bleu hair", "hair blue", "bluehair", "bluue hair")]
+    [0.0, 0.0, 0.0, 0.0]
+    >>> doubt("rumning", "running"), doubt("blu hair", "blue hair"), doubt("sailing", "smiling")
+    (0.5, 0.5, 1.0)
+    >>> doubt("animals", "animal"), doubt("animal", "animals")
+    (2.0, 2.0)
+    """
+    mine, other, start = _difference(name, meant)
+    if not (mine + other).isalnum() or sorted(mine) == sorted(other):
+        return 0.0
+    if sorted(name.split()) == sorted(meant.split()):
+        return 0.0
+    longer = max(name, meant, key=len)
+    letter = mine or other
+    if len(mine) != len(other):
+        _, last = _word(longer, start, start + 1)
+        if letter == "s" and start == last - 1:
+            return 2.0
+        return 0.0 if letter in (longer[start - 1 : start], longer[start + 1 : start + 2]) else 0.5
+    near = other in _BESIDE.get(mine, "") or (mine in _VOWELS and other in _VOWELS)
+    return 0.5 if near else 1.0
+
+
+_VOWELS = "aeiouy"
+_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+
+
+def _beside() -> dict[str, str]:
+    """The letters that touch each letter on a keyboard; each row is moved by half a key."""
+    near: dict[str, str] = {}
+    for row, letters in enumerate(_ROWS):
+        below = _ROWS[row + 1] if row + 1 < len(_ROWS) else ""
+        for at, letter in enumerate(letters):
+            touching = (
+                letters[max(0, at - 1) : at] + letters[at + 1 : at + 2] + below[max(0, at - 1) : at + 1]
+            )
+            near[letter] = near.get(letter, "") + touching
+            for one in below[max(0, at - 1) : at + 1]:
+                near[one] = near.get(one, "") + letter
+    return near
+
+
+_BESIDE = _beside()
 
 
 def _same_kind(rare: str | None, frequent: str | None) -> bool:
@@ -63,9 +115,7 @@ def slip(name: str, meant: str) -> bool:
     >>> slip("2 girls", "3 girls"), slip("right", "fight"), slip("lover", "love"), slip("spore", "sport")
     (False, False, False, False)
     """
-    start = _common(name, meant)
-    end = min(_common(name[::-1], meant[::-1]), len(name) - start, len(meant) - start)
-    mine, other = name[start : len(name) - end], meant[start : len(meant) - end]
+    mine, other, start = _difference(name, meant)
     if any(letter.isdigit() for letter in mine + other):
         return False
     if sorted(name.split()) == sorted(meant.split()) or not any(letter.isalnum() for letter in mine + other):
@@ -82,6 +132,13 @@ def slip(name: str, meant: str) -> bool:
     if at == length - 1:
         return length >= 4 and (letter == "s" or doubled)
     return doubled if length < 6 else at > 0
+
+
+def _difference(name: str, meant: str) -> tuple[str, str, int]:
+    """What stands in the one where the other has something else, and where that begins."""
+    start = _common(name, meant)
+    end = min(_common(name[::-1], meant[::-1]), len(name) - start, len(meant) - start)
+    return name[start : len(name) - end], meant[start : len(meant) - end], start
 
 
 def _common(one: str, other: str) -> int:

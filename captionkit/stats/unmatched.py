@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import islice
 
 from captionkit.patterns import REGEX, Patterns
+from captionkit.readers.kohya_options import FACT
 from captionkit.record import fold
+from captionkit.stats.mended import mended
 from captionkit.stats.mentions import Mention
 from captionkit.stats.near import Near
 from captionkit.stats.result import Unmatched
 
 MAX_NEAR = 3
+SUBSET = f"{FACT}subset"
+"""The fact that every picture of a kohya dataset has."""
 CLOSELY = 20
 """For so many names that nothing is near to, the most frequent tags are searched with a wider measure."""
 FREQUENT = 3000
@@ -36,23 +38,28 @@ class There:
 
 
 def unmatched(mentions: Iterable[Mention], there: There) -> tuple[Unmatched, ...]:
-    """The mentions that nothing answers to, each once, in their order."""
+    """The mentions that nothing answers to, each once, in their order.
+
+    Of facts that no record has at all only the name is told, and those that kohya datasets give to few
+    pictures are passed over.
+    """
     missing = list(dict.fromkeys(one for one in mentions if not _answered(one, there)))
-    near = _near_tags([one for one in missing if one.answer in ("tag", "pattern")], there.names)
-    others = {
-        "category": there.categories,
-        "tag source": there.tag_sources,
-        "prose source": there.prose_sources,
-        "fact": there.facts,
-    }
-    return tuple(
-        Unmatched(
-            one.where,
-            said(one),
-            near.get(one.what[0], ()) if one.answer in ("tag", "pattern") else _close(one, others),
-        )
-        for one in missing
-    )
+    tags = [one.what[0] for one in missing if one.answer in ("tag", "pattern") and len(one.what) == 1]
+    wild = mended([one for one in tags if "*" in one and not one.startswith(REGEX)], there.names)
+    near = _near_tags([one for one in tags if "*" not in one and not one.startswith(REGEX)], there.names)
+    found = []
+    for one in missing:
+        what = said(one)
+        if one.answer == "fact":
+            name = what.partition("=")[0]
+            what = what if name in there.facts else name
+            meant = _values(what, there.facts)
+        elif one.answer in ("tag", "pattern"):
+            meant = (wild | near).get(what, ())
+        else:
+            meant = _close(one, there)
+        found.append(Unmatched(one.where, what, meant, one.answer))
+    return tuple(dict.fromkeys(found))
 
 
 def said(mention: Mention) -> str:
@@ -78,7 +85,9 @@ def _answered(mention: Mention, there: There) -> bool:
         case "prose source":
             return what[0] in there.prose_sources
         case "fact":
-            return what[0] in there.facts
+            name = what[0].partition("=")[0]
+            usual = name.startswith(FACT) and name != SUBSET  # There only where it is not the default.
+            return usual or what[0] in there.facts
 
 
 def _matches(pattern: str, names: Collection[str]) -> bool:
@@ -88,10 +97,10 @@ def _matches(pattern: str, names: Collection[str]) -> bool:
     return any(compiled.match(name) for name in names)
 
 
-def _near_tags(missing: list[Mention], names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """For each missing name or pattern a few tags that are nearly spelled so."""
-    plain = {one.what[0]: fold(one.what[0].replace("*", " ")) for one in missing if len(one.what) == 1}
-    asked = {spelled for what, spelled in plain.items() if spelled and not what.startswith(REGEX)}
+def _near_tags(missing: list[str], names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """For each missing name a few tags that are nearly spelled so."""
+    plain = {what: fold(what) for what in missing}
+    asked = set(plain.values())
     index, found = Near(asked), {spelled: list[str]() for spelled in asked}
     lengths = {len(spelled) + more for spelled in asked for more in (-1, 0, 1)}
     for name in names:
@@ -100,20 +109,20 @@ def _near_tags(missing: list[Mention], names: Collection[str]) -> dict[str, tupl
     frequent = list(names)[:FREQUENT]
     for spelled in sorted(name for name, near in found.items() if not near)[:CLOSELY]:
         found[spelled] = get_close_matches(spelled, frequent, MAX_NEAR, 0.8)
-    near = {what: tuple(found.get(spelled, [])[:MAX_NEAR]) for what, spelled in plain.items()}
-    return near | {what: wider for what in plain if (wider := _with_parts_of_words(what, names))}
+    return {what: tuple(found[spelled][:MAX_NEAR]) for what, spelled in plain.items()}
 
 
-def _with_parts_of_words(pattern: str, names: Collection[str]) -> tuple[str, ...]:
-    """The first names that a pattern would match if its `*` stood for parts of words too, as `**` does."""
-    if "*" not in pattern or pattern.startswith(REGEX):
-        return ()
-    wider = Patterns((_STARS.sub("**", pattern),))
-    return tuple(islice((name for name in names if wider.match(name)), MAX_NEAR))
+def _values(what: str, facts: Collection[str]) -> tuple[str, ...]:
+    """The values of a fact that are nearly spelled like the one that is missing."""
+    name, _, value = what.partition("=")
+    known = [one.partition("=")[2] for one in facts if one.startswith(f"{name}=")]
+    return tuple(get_close_matches(value, known, MAX_NEAR, 0.6)) if value else ()
 
 
-_STARS = re.compile(r"\*+")
-
-
-def _close(mention: Mention, known: dict[str, Collection[str]]) -> tuple[str, ...]:
-    return tuple(get_close_matches(mention.what[0], known.get(mention.answer, ()), MAX_NEAR, 0.6))
+def _close(mention: Mention, there: There) -> tuple[str, ...]:
+    known = {
+        "category": there.categories,
+        "tag source": there.tag_sources,
+        "prose source": there.prose_sources,
+    }.get(mention.answer, ())
+    return tuple(get_close_matches(mention.what[0], known, MAX_NEAR, 0.6))

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from captionkit import CaptionPipeline, FlipRule, ImplicationGraph, Prose, Record, Tag
+from captionkit import (
+    CaptionPipeline,
+    FlipRule,
+    ImplicationGraph,
+    Prose,
+    Record,
+    Tag,
+    load_pipeline,
+    preset,
+)
 from captionkit.cli import main
+from captionkit.importing.kohya import import_kohya
 from captionkit.lint import Finding, Severity, lint
+from captionkit.lint.blocks import step
 from captionkit.lint.shown import findings_json, findings_text
 from captionkit.policies import (
     ChooseSource,
@@ -24,9 +37,11 @@ from captionkit.policies import (
     RenameTags,
     ShuffleTags,
     VaryNames,
+    When,
     Wildcards,
 )
 from captionkit.policy import Policy
+from captionkit.render import Renderer
 from captionkit.screen import Screen, columns_of
 from captionkit.stats.gather import gather
 
@@ -80,16 +95,136 @@ def test_unmatched() -> None:
     assert (finding.count, finding.of) == (2, 3)
     assert "'fox'" in finding.do
     assert lone("unmatched", Severity.NOTE, found(CLEAN, MarkImportant(patterns=("zebra",))))
-    part = lone("unmatched", Severity.WARNING, found(CLEAN, MarkImportant(patterns=("ca*",))))
-    assert part.examples == ("ca* (near: cat)",)
+    part = lone("unmatched", Severity.NOTE, found(CLEAN, MarkImportant(patterns=("ca*",))))
+    assert part.examples == ("ca* (near: ca**)",)
     assert "write 'ca**' for 'ca*'" in part.do
     assert "unmatched" not in found(CLEAN, MarkImportant(patterns=("c**",)))
+
+
+def test_unmatched_patterns_of_presets_are_notes() -> None:
+    data = [*CLEAN, *records(30, "write", "kitten")]
+    pipeline = preset("hyperfusion")
+    stats = gather(pipeline, data, data="d", recipe="hyperfusion")
+    (finding,) = [one for one in lint(stats, pipeline) if one.code == "unmatched"]
+    assert finding.severity is Severity.NOTE
+    assert "dump_toml" in finding.do
+    own = preset("hyperfusion", no_flip=["foxs"])
+    stats = gather(own, data, data="d", recipe="r")
+    (finding,) = [one for one in lint(stats, own) if one.code == "unmatched"]
+    assert (finding.severity, finding.examples) == (Severity.WARNING, ("foxs (near: fox)",))
+
+
+KOHYA = """
+[[datasets]]
+  [[datasets.subsets]]
+  image_dir = "train/fox"
+  shuffle_caption = true
+  enable_wildcard = true
+  [[datasets.subsets]]
+  image_dir = "train/cat"
+  keep_tokens = 1
+  shuffle_caption = true
+"""
+
+
+def test_a_recipe_of_a_kohya_dataset_over_other_data(tmp_path: Path) -> None:
+    toml = tmp_path / "dataset.toml"
+    toml.write_text(KOHYA, encoding="utf-8")
+    pipeline = import_kohya(toml).pipeline
+    stats = gather(pipeline, [*CLEAN, CLEAN[0]], data="d", recipe="r")
+    first = lint(stats, pipeline)[0]
+    assert (first.code, first.severity) == ("wrong-data", Severity.ERROR)
+    assert first.examples == ("subset 1.1.facts", "subset 1.2.facts")
+    assert not {"unmatched", "no-prose"} & {one.code for one in lint(stats, pipeline)}
+    named = [
+        replace(one, info={"kohya.subset": f"train/{'fox' if at % 2 else 'cat'}"})
+        for at, one in enumerate(CLEAN)
+    ]
+    stats = gather(pipeline, named, data="d", recipe="r")
+    assert not {"wrong-data", "unmatched", "no-prose"} & {one.code for one in lint(stats, pipeline)}
+    (near,) = found(named, When(facts={"kohya.subset": ("train/fxo",)}, then=ShuffleTags())).values()
+    assert near.do == "write 'train/fox' for 'train/fxo' in `when#0.facts` if that was meant"
+
+
+def test_one_thing_in_two_spellings_and_what_mends_it() -> None:
+    """What is advised is done, and then there is nothing more to say."""
+    data = [*CLEAN, *records(3, "red_hair", "snow"), *records(2, "red hair", "tree")]
+    keep = {"underscores": "keep"}
+    bad = lone("underscores-and-spaces", Severity.WARNING, found(data, **keep))
+    assert bad.examples == ("red hair / red_hair",)
+    assert tomllib.loads(bad.toml) == {"text": {"underscores": "space"}}
+    assert not {"underscores-and-spaces", "spelled-in-several-ways"} & set(found(data))
+    data = [*CLEAN, Record("x", (Tag("Fox"), Tag("snow")))]
+    bad = lone("spelled-in-several-ways", Severity.WARNING, found(data))
+    assert bad.examples == ("Fox / fox",)
+    step = tomllib.loads(bad.toml)["steps"][0]
+    assert "spelled-in-several-ways" not in found(data, *load_pipeline({"steps": [step]}).steps)
+    assert "spelled-in-several-ways" not in found(data, RenameTags(aliases={"Fox": "fox"}))
+    assert "spelled-in-several-ways" in found(data, RenameTags(aliases={"cat": "dog"}))
+
+
+def test_advice_in_toml_is_a_recipe() -> None:
+    """Every block parses, and every rule with one is here; those that name no file and no step load."""
+    names = (
+        "tagme",
+        r"a \\(b\\)",
+        "{red|blue} fox",
+        "a;;;b",
+        "kitty",
+        'runing "x"',
+        "signature",
+        "fox_cub",
+        "Fox",
+    )
+    odd = [Record(f"o{at}", (Tag(name), Tag("red fox"), Tag("fox"))) for at, name in enumerate(names)]
+    data = [
+        *records(120, 'running "x"', "red fox", "fox", prose="The image showcases a fox."),
+        *odd,
+        Record("y", (Tag("fox cub"),)),
+        *records(4, *(f"a longer name {at}" for at in range(90))),
+    ]
+    several = [
+        CaptionPipeline(text=Renderer(underscores="keep"), steps=(VaryNames(names={"cat": ("kitty",)}),)),
+        CaptionPipeline(steps=(DropImplied(implications=ImplicationGraph({"zebra": ["horse"]})),)),
+        CaptionPipeline(
+            steps=(ChooseSource(tags=1.0, caption=0.0, both=0.0), DropImplied(implications=GRAPH))
+        ),
+    ]
+    findings = []
+    for pipeline in several:
+        findings += lint(gather(pipeline, data, data="d", recipe="r"), pipeline)
+    blocks = {one.code: one.toml for one in findings if one.toml}
+    expected = {"typos", "aliases", "writing", "no-budget", "no-empty", "prose-unused", "nothing-implied"}
+    expected |= {"underscores-and-spaces", "spelled-in-several-ways", "escaped", "separators-in-tags"}
+    expected |= {"choices-in-tags", "placeholder-tags", "boilerplate"}
+    assert expected <= set(blocks)
+    for block in blocks.values():
+        table = tomllib.loads(block)
+        if table.keys() <= {"steps", "flip", "text"}:
+            load_pipeline(table)
+    for one in findings:
+        assert "[[" not in one.do
+        for key, value in re.findall(r"(\w+) = (\"[^\"]*\"|[\d.]+)", one.do):
+            tomllib.loads(f"{key} = {value}")
+
+
+def test_implications_are_advised_as_a_table() -> None:
+    """`never-alone` has one; no recipe of built-in steps comes to it, so the block is asked directly."""
+    block = step("drop_implied", rate_range=[0.3, 0.5], implications={'red \x7f"fox': ["fox"]})
+    loaded = load_pipeline(tomllib.loads(block)).steps[0]
+    assert isinstance(loaded, DropImplied)
+    assert loaded.implications.implied_by('red \x7f"fox') == {"fox"}
 
 
 def test_typos() -> None:
     bad = found([*CLEAN, *records(100, "running"), Record("x", (Tag("runing"),))])
     assert lone("typos", Severity.WARNING, bad).examples == ("runing (1) like running (100)",)
+    assert lone("typos", Severity.WARNING, bad).toml.endswith('aliases = { "runing" = "running" }')
     assert "typos" not in found([*CLEAN, *records(100, "running"), Record("x", (Tag("walking"),))])
+    words = [*CLEAN, *records(300, "animal"), *records(1, "animals", "snow")]
+    plural = lone("typos", Severity.NOTE, found(words))
+    assert plural.toml == ""
+    assert "typos" not in found(words, MarkImportant(patterns=("animals",)))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +312,7 @@ def test_boilerplate() -> None:
     source = ChooseSource()
     bad = lone("boilerplate", Severity.WARNING, found(said, source))
     assert bad.examples == ("the image showcases",)
-    assert "clean_captions" in bad.do
+    assert "clean_captions" in bad.toml
     assert "boilerplate" not in found(said, CleanCaptions(), source)
     plain = records(30, "fox", "snow", prose="Red foxes run in deep snow.")
     findings = found(plain, source)
@@ -188,7 +323,9 @@ def test_boilerplate() -> None:
 def test_skipped_records() -> None:
     pipeline = CaptionPipeline(steps=(EMPTY,), flip=STILL)
     stats = gather(pipeline, CLEAN, data="d", recipe="r")
-    few, many = replace(stats, num_skipped=1), replace(stats, num_skipped=100)
+    few, many = replace(stats, num_skipped=1, skipped=("a.json:1: bad",)), replace(stats, num_skipped=100)
+    assert lint(few, pipeline)[0].examples == ("a.json:1: bad",)
+    assert "stream" not in lint(few, pipeline)[0].do
     assert [lint(few, pipeline)[0].severity, lint(many, pipeline)[0].severity] == [Severity.ERROR] * 2
     assert all(one.code != "skipped" for one in lint(stats, pipeline))
     thousands = replace(few, num_records=10_000)
@@ -281,6 +418,7 @@ def test_text_and_json() -> None:
     assert "\x1b" not in text
     assert all(columns_of(line) <= 80 for line in text.splitlines())
     assert "foxs (near: fox)" in text
+    assert '\n    [flip]\n    no_flip = ["signature"]\n' in text
     assert text.endswith("2 warnings, 2 notes") or "warning" in text.splitlines()[-1]
     values = json.loads(json.dumps(findings_json(findings)))
     assert {value["code"] for value in values} == {one.code for one in findings}
@@ -301,9 +439,12 @@ def test_the_command_and_its_exit_status(tmp_path: Path, capsys: pytest.CaptureF
     assert status.value.code == 1
     capsys.readouterr()
     assert main([*common, "--json"]) == 0
-    assert {"severity", "code", "message", "count", "of", "unit", "share", "examples", "do"} == set(
-        json.loads(capsys.readouterr().out)["findings"][0]
-    )
+    shown = json.loads(capsys.readouterr().out)["findings"]
+    fields = {"severity", "code", "message", "count", "of", "unit", "share", "examples", "do", "toml"}
+    assert set(shown[0]) == fields
+    assert main([*common, "--json", "--ignore", "writing", "--ignore", "always-together"]) == 0
+    fewer = {one["code"] for one in json.loads(capsys.readouterr().out)["findings"]}
+    assert fewer == {one["code"] for one in shown} - {"writing", "always-together"}
     recipe = tmp_path / "calm.toml"
     recipe.write_text('[[steps]]\nkind = "shuffle_tags"\n[flip]\np = 0.0\n', encoding="utf-8")
     assert main(["lint", str(recipe), str(data), "--processes", "1", "--strict"]) == 0

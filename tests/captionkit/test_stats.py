@@ -7,36 +7,51 @@ import pickle
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionkit import CaptionPipeline, FlipRule, ImplicationGraph, Prose, Record, Tag, preset
+from captionkit import CaptionPipeline, Curve, FlipRule, ImplicationGraph, Prose, Record, Tag, preset
+from captionkit.changes import changes_over_the_run
 from captionkit.cli import main
+from captionkit.lint import lint
 from captionkit.policies import (
     AddTags,
+    ByCategory,
+    ChooseSource,
     DropImplied,
     DropTags,
     EmptyCaption,
     MarkImportant,
+    Maybe,
+    PrefixTags,
     RenameTags,
+    Schedule,
+    ShuffleTags,
     TagFromFact,
 )
+from captionkit.policies import Sequence as InOrder
+from captionkit.policies.schedule import Phase
+from captionkit.policy import Policy
 from captionkit.readers.grouped import Grouped
+from captionkit.readers.open import open_source
 from captionkit.readers.parallel import map_blocks
 from captionkit.readers.source import strict
 from captionkit.record import fold, folded_names
 from captionkit.render import estimate_tokens
 from captionkit.screen import Screen, columns_of
+from captionkit.stats.added import added
 from captionkit.stats.chosen import Chosen, id_hash, share_of_sample
 from captionkit.stats.gather import InMemory, gather
 from captionkit.stats.neighbours import commonest
 from captionkit.stats.plain import plain
-from captionkit.stats.result import Share, Stats
+from captionkit.stats.result import Share, Stats, Typo
 from captionkit.stats.scan import Scan, Scanner
 from captionkit.stats.shown import stats_text, tag_text
+from captionkit.stats.shown_tag import percents
 from captionkit.testing.strategies import implication_graphs, pattern_lists, records
 
 GRAPH = ImplicationGraph({"red fox": ["fox"], "fox": ["canine"]})
@@ -353,7 +368,13 @@ def test_top_keeps_the_most_frequent_tags_and_says_how_many_there_are() -> None:
     whole = gather(RECIPE, foxes(60), data="d", recipe="r")
     some = gather(RECIPE, foxes(60), data="d", recipe="r", top=3)
     assert some.tags == whole.tags[:3]
-    assert some.num_tags == whole.num_tags == len(whole.tags)
+    assert some.num_tags == whole.num_tags == sum(tag.count > 0 for tag in whole.tags)
+    assert len(whole.tags) > whole.num_tags  # The others are added by the recipe.
+    assert f", {whole.num_tags} different" in stats_text(some, Screen(100), top=3)
+    of_typos = [
+        one.of for one in lint(replace(whole, typos=(Typo("a", 1, "b", 9),)), RECIPE) if one.code == "typos"
+    ]
+    assert of_typos == [whole.num_tags]
 
 
 def test_an_own_counter_counts_and_is_named() -> None:
@@ -414,7 +435,7 @@ def test_text_keeps_to_the_width(width: int) -> None:
     screen = Screen(width)
     texts = [stats_text(stats, screen, top=5), *(tag_text(stats, tag, screen) for tag in stats.tags)]
     lines = [line for text in texts for line in text.splitlines()]
-    table = [line for line in lines if "±" in line and width < 80]  # What a table needs, it takes.
+    table = [line for line in lines if " %" in line and width < 80]  # What a table needs, it takes.
     assert all(columns_of(line) <= width for line in lines if line not in table)
     assert all(line == line.rstrip() for line in lines)
 
@@ -444,6 +465,110 @@ def test_json_has_every_field() -> None:
     assert set(values) == set(Stats.__dataclass_fields__)
     assert values["tags"][0]["data"]["exact"] is True
     assert {"hits", "of", "share", "low", "high", "exact"} == set(values["tags"][0]["trained"])
+
+
+def test_repeats_are_not_counted_in_and_told() -> None:
+    data = [Record(str(at), (Tag("fox"),), info={"kohya.num_repeats": at}) for at in range(4)]
+    stats = gather(CaptionPipeline(), data, data="d", recipe="r")
+    assert (stats.num_records, stats.num_repeated, stats.tags[0].count) == (4, 2, 4)
+    said = "each record counts once; kohya.num_repeats of 2 records is not counted in"
+    assert said in stats_text(stats, Screen(120), top=5)
+    plain_ones = gather(CaptionPipeline(), foxes(4), data="d", recipe="r")
+    assert plain_ones.num_repeated == 0
+    assert "kohya" not in stats_text(plain_ones, Screen(120), top=5)
+
+
+RISING = Curve(points=((0, 0.0), (10, 1.0)), over="samples")
+
+
+@pytest.mark.parametrize(
+    ("step", "changes"),
+    [
+        (DropTags(rate=0.5), False),
+        (DropTags(rate=Curve(points=((0, 0.5), (9, 0.5)))), False),
+        (DropTags(rate=RISING), True),
+        (ByCategory(policies={"artist": DropTags(rate=RISING)}), True),
+        (Maybe(p=0.5, then=InOrder(steps=(ShuffleTags(), EmptyCaption(p=RISING)))), True),
+        (ChooseSource(tags=RISING, caption=1.0), True),
+        (Schedule(phases=(Phase(start=0, then=ShuffleTags()),)), False),
+        (Schedule(phases=(Phase(start=1, then=ShuffleTags()),)), True),
+        (Schedule(phases=(Phase(start=0, then=DropTags(rate=RISING)),)), True),
+    ],
+)
+def test_a_recipe_that_changes_over_the_run_is_known(step: Policy, changes: bool) -> None:
+    assert changes_over_the_run(CaptionPipeline(steps=(step,))) is changes
+
+
+def test_the_moment_of_the_run_is_told() -> None:
+    """A curve over samples: at 0 nothing leaves, at 10 everything."""
+    pipeline = CaptionPipeline(steps=(DropTags(rate=RISING),))
+    data = [Record("1", (Tag("fox"),)), Record("2", (Tag("cat"),))]
+    first, last = (gather(pipeline, data, data="d", recipe="r", samples=samples) for samples in (0, 10))
+    assert (first.samples, first.changes, first.empty.hits) == (0, True, 0)
+    assert (last.samples, last.changes, last.empty.value) == (10, True, 1.0)
+    text = stats_text(last, Screen(120), top=5)
+    assert "epoch 0, 10 samples seen" in text
+    assert "the recipe changes over the run: --epoch and --samples show other moments" in text
+    steady = gather(CaptionPipeline(), foxes(9), data="d", recipe="r")
+    assert "samples" not in stats_text(steady, Screen(120), top=5)
+    follows = CaptionPipeline(flip=FlipRule(p=Curve(points=((0, 0.0), (5, 0.5)))))
+    assert gather(follows, foxes(3), data="d", recipe="r").changes
+
+
+def test_what_the_recipe_says_more_often_is_among_what_it_adds() -> None:
+    """One stray record has the prefix that the recipe gives to all."""
+    data = [*foxes(40), Record("stray", (Tag("emoji"), Tag("fox")))]
+    pipeline = CaptionPipeline(steps=(AddTags(tags=("emoji",)), AddTags(tags=("new",), p=0.5)))
+    stats = gather(pipeline, data, data="d", recipe="r")
+    assert [tag.name for tag in added(stats.tags)] == ["emoji", "new"]
+    text = stats_text(stats, Screen(100), top=1)
+    table = text.split("Tags that the recipe adds or says more often")[1].splitlines()
+    assert table[2].split()[:3] == ["emoji", "2.4", "%"]
+
+
+def test_what_a_renamed_tag_becomes_is_told() -> None:
+    data = [
+        Record("1", (Tag("kitty"), Tag("bob", "artist"), Tag("by ann", "artist"))),
+        Record("2", (Tag("fox"),)),
+    ]
+    steps = (RenameTags(aliases={"kitty": "Cat"}), PrefixTags(prefixes={"artist": "by "}, rate=1.0))
+    stats = gather(CaptionPipeline(steps=steps), data, data="d", recipe="r")
+    becomes = {tag.name: tag.becomes for tag in stats.tags if tag.count}
+    assert becomes == {"kitty": "Cat", "bob": "by bob", "by ann": None, "fox": None}
+    kitty = next(tag for tag in stats.tags if tag.name == "kitty")
+    text = tag_text(stats, kitty, Screen(100))
+    assert "called          Cat by the recipe" in text
+    assert "kept" not in text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (Share(300, 1000), "30.0 % ± 2.8"),
+        (Share(12, 12), "75.8 to 100 %"),
+        (Share(1, 1600), "0.011 to 0.4 %"),
+        (Share(2, 8), "7.1 to 59.1 %"),
+        (Share(0, 50), "0 to 7.1 %"),
+        (Share(0, 80_000), "0 %"),
+        (Share(80_000, 80_000), "100 %"),
+        (Share(100, 1_000_000), "0.01 % ± 0.00"),
+        (Share(1, 1, exact=True), "100 %"),
+        (Share(0, 0), "-"),
+        (Share(0, 0, exact=True), "-"),
+    ],
+)
+def test_shares_are_written_with_intervals_that_can_be(share: Share, text: str) -> None:
+    assert percents(share) == text
+
+
+def test_the_first_messages_about_bad_records_are_kept(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.jsonl", foxes(5))
+    with path.open("a", encoding="utf-8") as file:
+        file.write("{nonsense\n" * 5)
+    stats = gather(RECIPE, open_source(str(path)), data="d", recipe="r", report=lambda error: None)
+    assert stats.num_skipped == 5
+    places = [message.partition(": ")[0] for message in stats.skipped]
+    assert places == [f"{path}:{line}" for line in (6, 7, 8)]
 
 
 def write(path: Path, data: Sequence[Record]) -> Path:

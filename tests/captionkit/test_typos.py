@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+from dataclasses import replace
 from itertools import islice
+from math import log10
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from captionkit.record import fold
 from captionkit.stats.mentions import Mention
 from captionkit.stats.near import Near, one_edit
 from captionkit.stats.result import Typo
-from captionkit.stats.typos import typos
+from captionkit.stats.typos import doubt, typos
 from captionkit.stats.unmatched import There, unmatched
 
 words = st.text("abc ", min_size=1, max_size=5)
@@ -76,7 +78,9 @@ COUNTS = {
     ],
 )
 def test_a_slip_is_found(name: str, meant: str) -> None:
-    assert typos(COUNTS | {name: 2}, {}) == (Typo(name, 2, meant, COUNTS[meant]),)
+    (found,) = typos(COUNTS | {name: 2}, {})
+    assert replace(found, score=0.0) == Typo(name, 2, meant, COUNTS[meant])
+    assert found.score == round(log10(COUNTS[meant] / 2) - doubt(name, meant), 2)
 
 
 @pytest.mark.parametrize("name", ["3girls", "sport", "cunning", "teas", "red hair", "animaly"])
@@ -95,9 +99,20 @@ def test_what_is_frequent_known_or_a_name_is_no_typo() -> None:
     assert typos({}, {}) == ()
 
 
-def test_typos_come_by_what_was_meant() -> None:
-    found = typos(COUNTS | {"runing": 1, "bleu hair": 9, "hair blue": 3}, {})
-    assert [typo.name for typo in found] == ["hair blue", "bleu hair", "runing"]
+def test_the_likeliest_typos_come_first() -> None:
+    """By how many times as frequent the other is; words that may be meant so, such as plurals, last."""
+    found = typos(COUNTS | {"runing": 1, "bleu hair": 9, "hair blue": 3, "animals": 1, "punning": 0}, {})
+    assert [typo.name for typo in found] == ["runing", "hair blue", "bleu hair", "animals"]
+    words = typos(
+        {"smiling": 2000, "crying": 500, "sailing": 1, "smilign": 1, "smiping": 1, "smilling": 1}, {}
+    )
+    assert [typo.name for typo in words] == ["smilign", "smilling", "smiping", "sailing"]
+
+
+@given(st.text("abs ", min_size=2, max_size=9), st.text("abs ", min_size=2, max_size=9))
+def test_doubt_is_the_same_both_ways_and_never_below_zero(name: str, meant: str) -> None:
+    if one_edit(name, meant):
+        assert 0.0 <= doubt(name, meant) == doubt(meant, name) <= 2.0
 
 
 def test_the_measure_on_the_lists_of_e621(shared: Path) -> None:
@@ -165,11 +180,17 @@ def test_what_is_there_is_not_missed(mention: Mention) -> None:
     ("mention", "near"),
     [
         (Mention("x", "pattern", ("sool",)), ("solo",)),
-        (Mention("x", "pattern", ("text on shirts*",)), ("text on shirt",)),
+        (Mention("x", "pattern", ("text on shirts*",)), ("text on shirt*",)),
+        (Mention("x", "pattern", ("txet on*",)), ("text on*",)),
+        (Mention("x", "pattern", ("sol*",)), ("sol**",)),
+        (Mention("x", "pattern", ("written*",)), ()),
+        (Mention("x", "pattern", ("text of*",)), ()),
         (Mention("x", "tag", ("redfox",)), ("red fox",)),
         (Mention("x", "category", ("artists",)), ("artist",)),
         (Mention("x", "prose source", ("cogvl",)), ("cogvlm",)),
-        (Mention("x", "fact", ("ratings",)), ("rating=s", "rating")),
+        (Mention("x", "fact", ("ratings",)), ()),
+        (Mention("x", "fact", ("rating=ss",)), ("s",)),
+        (Mention("x", "fact", ("rating=questionable",)), ()),
         (Mention("x", "prose pattern", ("right",)), ()),
         (Mention("x", "part", (";;;",)), ()),
         (Mention("x", "pattern", ("regex:sool",)), ()),
@@ -177,3 +198,15 @@ def test_what_is_there_is_not_missed(mention: Mention) -> None:
 )
 def test_what_is_missed_has_near_names(mention: Mention, near: tuple[str, ...]) -> None:
     assert [(one.what, one.near) for one in unmatched([mention, mention], THERE)] == [(mention.what[0], near)]
+
+
+def test_of_facts_that_nobody_has_only_the_name_is_told() -> None:
+    """And nothing of those that kohya datasets give to few pictures only."""
+    names = ("score=1", "score=2", "kohya.subset=a", "kohya.lines", "kohya.flip_aug=True")
+    found = unmatched([Mention("x", "fact", (name,)) for name in names], THERE)
+    assert [(one.what, one.kind) for one in found] == [("score", "fact"), ("kohya.subset", "fact")]
+    there = replace(THERE, facts={"kohya.subset", "kohya.subset=train/fox"})
+    mention = Mention("x", "fact", ("kohya.subset=train/fxo",))
+    assert [(one.what, one.near) for one in unmatched([mention], there)] == [
+        ("kohya.subset=train/fxo", ("train/fox",))
+    ]
