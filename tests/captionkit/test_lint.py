@@ -149,8 +149,7 @@ def test_a_recipe_of_a_kohya_dataset_over_other_data(tmp_path: Path) -> None:
 def test_one_thing_in_two_spellings_and_what_mends_it() -> None:
     """What is advised is done, and then there is nothing more to say."""
     data = [*CLEAN, *records(3, "red_hair", "snow"), *records(2, "red hair", "tree")]
-    keep = {"underscores": "keep"}
-    bad = lone("underscores-and-spaces", Severity.WARNING, found(data, **keep))
+    bad = lone("underscores-and-spaces", Severity.WARNING, found(data, underscores="keep"))
     assert bad.examples == ("red hair / red_hair",)
     assert tomllib.loads(bad.toml) == {"text": {"underscores": "space"}}
     assert not {"underscores-and-spaces", "spelled-in-several-ways"} & set(found(data))
@@ -190,7 +189,7 @@ def test_advice_in_toml_is_a_recipe() -> None:
             steps=(ChooseSource(tags=1.0, caption=0.0, both=0.0), DropImplied(implications=GRAPH))
         ),
     ]
-    findings = []
+    findings: list[Finding] = []
     for pipeline in several:
         findings += lint(gather(pipeline, data, data="d", recipe="r"), pipeline)
     blocks = {one.code: one.toml for one in findings if one.toml}
