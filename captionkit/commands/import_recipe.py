@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from captionkit.commands.arguments import print_json, whole_number
 from captionkit.commands.parts import writing_command
 from captionkit.errors import DataError
 from captionkit.importing.kohya import ImportedRecipe, import_kohya
+from captionkit.importing.kohya_arguments import dataset_toml
 from captionkit.load import dump_pipeline
+from captionkit.readers.kohya_arguments import TrainerArgumentsError
 from captionkit.screen import printable
 
 _EXAMPLES = """\
@@ -20,8 +23,11 @@ examples:
   captionkit import kohya dataset.toml --subset 1.2 -o second.toml
   captionkit import kohya dataset.toml --max-train-steps 20000 | less
 
+FILE is a dataset configuration. Of the trainer's own arguments (--config_file, or what kohya_ss saves) the
+dataset configuration that says the same is printed, to look through and import.
+
 Every option that cannot be kept exactly is told on the error stream, with its line, what happens instead, and
-what to do; so are options that sd-scripts does not know.
+what to do; so are options that sd-scripts does not know, and folders that are not there.
 """
 
 
@@ -45,9 +51,13 @@ def add_import(commands: Any) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    made = import_kohya(
-        arguments.settings, subset=arguments.subset, max_train_steps=arguments.max_train_steps
-    )
+    try:
+        made = import_kohya(
+            arguments.settings, subset=arguments.subset, max_train_steps=arguments.max_train_steps
+        )
+    except TrainerArgumentsError as error:
+        _print_dataset(error, arguments.json)
+        raise _led_on(error) from None
     if arguments.output is not None:
         _write(Path(arguments.output), made.text, arguments.overwrite)
     if arguments.json:
@@ -65,6 +75,22 @@ def _import(arguments: argparse.Namespace) -> None:
     print(f"next: {printable(words)}", file=sys.stderr)
 
 
+def _print_dataset(error: TrainerArgumentsError, as_json: bool) -> None:
+    """Print the dataset TOML that the arguments amount to."""
+    toml = dataset_toml(error)
+    if as_json:
+        print_json({"dataset_toml": toml})
+    else:
+        print(toml, end="", flush=True)
+
+
+def _led_on(error: TrainerArgumentsError) -> DataError:
+    """The error with what to do in this command."""
+    words = shlex.join(["captionkit", "import", "kohya", str(error.path)])
+    hint = f"one to begin with is printed: {words} > dataset.toml, then import dataset.toml"
+    return DataError(error.what, where=error.where, hint=hint)
+
+
 def _write(path: Path, text: str, overwrite: bool) -> None:
     if path.suffix.lower() != ".toml":
         raise DataError("a recipe's name must end in .toml", where=str(path))
@@ -79,7 +105,8 @@ def _write(path: Path, text: str, overwrite: bool) -> None:
 
 def _lines(made: ImportedRecipe) -> list[str]:
     """What the user must know, in the order of its weight."""
-    lines = [f"not read: {fault}" for fault in made.unread]
+    lines = [f"the data: {fault}" for fault in made.data]
+    lines += [f"not read: {fault}" for fault in made.unread]
     lines += [f"differs: {change}" for change in made.changes]
     if made.elsewhere:
         lines.append(f"not about captions, set in the trainer: {', '.join(made.elsewhere)}")
@@ -96,5 +123,6 @@ def _json(made: ImportedRecipe) -> dict[str, Any]:
         "toml": made.text,
         "differs": changes,
         "not_read": [str(fault) for fault in made.unread],
+        "data": [str(fault) for fault in made.data],
         "not_about_captions": list(made.elsewhere),
     }

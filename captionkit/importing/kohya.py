@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from captionkit.errors import DataError
+from captionkit.importing.kohya_folders import Texts, look_into
 from captionkit.importing.kohya_steps import Change, batch_matters, steps_of
 from captionkit.importing.written import COMMENT, Step, bare, recipe_text
 from captionkit.load import load_pipeline
@@ -27,6 +28,8 @@ class ImportedRecipe:
     """Each option that is not kept exactly: what happens instead, and what to do."""
     unread: tuple[DataError, ...]
     """What the trainer itself would refuse or pass over, such as an unknown option."""
+    data: tuple[DataError, ...]
+    """What is odd about the folders that are named: they are not there, or their texts end otherwise."""
     elsewhere: tuple[str, ...]
     """The options that are not about captions; they stay with the trainer."""
 
@@ -39,17 +42,22 @@ def import_kohya(
     Subsets whose captions are treated differently get a `when` each, on the fact `kohya.subset` that
     `KohyaDatasetSource` gives their pictures. `subset`, such as "1.2" (the second subset of the first
     dataset) or its folder as it is written there, asks for the recipe of that one alone.
-    `max_train_steps` is what a `token_warmup_step` below 1 is a share of.
+    `max_train_steps` is what a `token_warmup_step` below 1 is a share of. The first texts of each folder
+    are looked at, so that nothing is said of what none of them has.
 
-    Raises `DataError` when the file cannot be read, and for a subset that is not there.
+    Raises `DataError` when the file cannot be read, and for a subset that is not there;
+    `TrainerArgumentsError` when it holds the trainer's arguments instead.
     """
     config = read_kohya_config(path)
     chosen = config.subsets if subset is None else (_one(config, subset),)
     groups = _groups(chosen)
+    folders = {subset.number: look_into(subset, config.path) for subset in chosen}
     changes: list[Change] = []
     parts = []
     for group in groups:
-        made = steps_of(group[0], max_train_steps)
+        texts = [folders[subset.number].texts for subset in group]
+        all_texts = Texts(any(text.braces for text in texts), any(text.lines for text in texts))
+        made = steps_of(group[0], max_train_steps, all_texts)
         parts.append(made.steps)
         changes += made.changes
     steps = parts[0] if len(groups) == 1 else _apart(groups, parts)
@@ -67,6 +75,7 @@ def import_kohya(
         recipe_text(_head(config, chosen), recipe),
         tuple(dict.fromkeys(changes)),
         config.faults,
+        tuple(folder.fault for folder in folders.values() if folder.fault is not None),
         tuple(_elsewhere(chosen)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import floor
 
+from captionkit.importing.kohya_folders import Texts
 from captionkit.importing.written import COMMENT, Step
 from captionkit.readers.kohya_caption import parted
 from captionkit.readers.kohya_config import KohyaSubset
@@ -43,9 +44,12 @@ def batch_matters(subset: KohyaSubset) -> bool:
     return bool(subset.get("token_warmup_step"))
 
 
-def steps_of(subset: KohyaSubset, max_train_steps: int | None = None) -> MadeSteps:
-    """The steps of a subset, each with a comment that names its option, and what they do not keep."""
-    made = _Maker(subset, max_train_steps)
+def steps_of(
+    subset: KohyaSubset, max_train_steps: int | None = None, texts: Texts | None = None
+) -> MadeSteps:
+    """The steps of a subset, each with a comment that names its option, and what they do not keep of texts
+    such as these."""
+    made = _Maker(subset, max_train_steps, texts or Texts())
     made.empty()
     made.source()
     made.around()
@@ -59,9 +63,10 @@ def steps_of(subset: KohyaSubset, max_train_steps: int | None = None) -> MadeSte
 class _Maker:
     """Goes through the options in the order of sd-scripts' `process_caption`."""
 
-    def __init__(self, subset: KohyaSubset, max_train_steps: int | None) -> None:
+    def __init__(self, subset: KohyaSubset, max_train_steps: int | None, texts: Texts) -> None:
         self.subset = subset
         self.max_train_steps = max_train_steps
+        self.texts = texts
         self.steps: list[Step] = []
         self.changes: list[Change] = []
         self.get = subset.get
@@ -112,14 +117,15 @@ class _Maker:
                     "then": {"kind": "choose_source", "tags": 1.0, "caption": 1.0, "both": 0.0},
                 }
             )
-            self.changed(
-                "enable_wildcard",
-                "of a text with several lines, the first (as tags) is drawn half of the time and the others"
-                " share the other half, as whole captions whose commas part no tags; there every line is as"
-                " likely, and is parted at its commas",
-                "texts of one line are not concerned; else set caption in choose_source to the number of"
-                " other lines",
-            )
+            if self.texts.lines:
+                self.changed(
+                    "enable_wildcard",
+                    "of a text with several lines, the first (as tags) is drawn half of the time and the"
+                    " others share the other half, as whole captions whose commas part no tags; there every"
+                    " line is as likely, and is parted at its commas",
+                    "texts of one line are not concerned; else set caption in choose_source to the number of"
+                    " other lines",
+                )
 
     def around(self) -> None:
         """What stands before and behind every caption."""
@@ -171,12 +177,13 @@ class _Maker:
         if not self.get("enable_wildcard"):
             return
         self.steps.append({COMMENT: "enable_wildcard, for {a|b}.", "kind": "wildcards"})
-        self.changed(
-            "enable_wildcard",
-            "choices nest and have weights ({2::a|b}), and braces without a | stay, such as {:; there {a}"
-            " becomes a, and nested choices break",
-            "texts without braces, and with {a|b} alone, are not concerned",
-        )
+        if self.texts.braces:
+            self.changed(
+                "enable_wildcard",
+                "choices nest and have weights ({2::a|b}), and braces without a | stay, such as {:; there {a}"
+                " becomes a, and nested choices break",
+                "texts without braces, and with {a|b} alone, are not concerned",
+            )
 
     def moving(self) -> list[Step]:
         """What moves or drops the tags that are not fixed."""
@@ -208,10 +215,11 @@ class _Maker:
             step = {"kind": "keep_fixed", "first": least, "separator": "", "then": step}
         self.changed(
             "token_warmup_step",
-            "the share of tags is rounded up, there down: for a while one tag more; and it follows the"
-            f" samples seen, {until} steps of {batch} each",
-            f"with several processes or accumulated gradients set {until * batch} to the samples they see in"
-            f" {until} steps (not inside sd-scripts: the adapter counts its steps)",
+            "the number of tags is rounded up, there down, so that one more is seen for a while; and it grows"
+            f" with the samples that were seen: {until} steps of {batch} are {until * batch} samples",
+            f"where a step sees more than {batch}, by several processes or accumulated gradients, write"
+            f" {until} times that number for {until * batch} in the recipe; the adapter counts steps and"
+            " needs nothing",
         )
         return [{COMMENT: "token_warmup_min and token_warmup_step"} | step] if until else []
 

@@ -11,6 +11,9 @@ Step: TypeAlias = dict[str, Any]
 
 COMMENT = "#"
 
+WIDTH = 100
+"""Longer lists are parted into lines."""
+
 
 def bare(value: Any) -> Any:
     """The same recipe, or part of one, without comments."""
@@ -31,7 +34,7 @@ def recipe_text(head: Iterable[str], recipe: Mapping[str, Any]) -> str:
     kind = "shuffle_tags"
     """
     lines = [f"# {line}".rstrip() for line in head]
-    lines += [f"{_key(key)} = {_value(value, 0)}" for key, value in recipe.items() if not _is_part(value)]
+    lines += [f"{_key(key)} = {toml_value(value, 0)}" for key, value in recipe.items() if not _is_part(value)]
     for step in recipe.get("steps", []):
         lines += ["", *_comment(step, 0), "[[steps]]", *_fields(step, "steps")]
     for name, table in recipe.items():
@@ -52,7 +55,7 @@ def _fields(table: Mapping[str, Any], name: str) -> list[str]:
     """The fields of a step or table; a step inside it gets a heading of its own, behind them."""
     inner = {key: value for key, value in table.items() if isinstance(value, Mapping) and "kind" in value}
     lines = [
-        f"{_key(key)} = {_value(value, 0)}"
+        f"{_key(key)} = {toml_value(value, 0)}"
         for key, value in table.items()
         if key not in inner and key != COMMENT
     ]
@@ -61,21 +64,35 @@ def _fields(table: Mapping[str, Any], name: str) -> list[str]:
     return lines
 
 
-def _value(value: Any, depth: int) -> str:
-    """A value on one line, but for steps, of which each has lines of its own."""
+def toml_value(value: Any, depth: int = 0) -> str:
+    """A value on one line, but for steps, of which each has lines of its own, and for long lists."""
     if isinstance(value, Mapping):
-        inner = [f"{_key(key)} = {_value(one, depth)}" for key, one in value.items() if key != COMMENT]
+        inner = [f"{_key(key)} = {toml_value(one, depth)}" for key, one in value.items() if key != COMMENT]
         return "{ " + ", ".join(inner) + " }"
     if _are_steps(value):
         lines = [
             line
             for step in value
-            for line in (*_comment(step, depth + 1), f"{'    ' * (depth + 1)}{_value(step, depth + 1)},")
+            for line in (*_comment(step, depth + 1), f"{'    ' * (depth + 1)}{toml_value(step, depth + 1)},")
         ]
         return "\n".join(["[", *lines, "    " * depth + "]"])
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(one, depth) for one in value) + "]"
+        return _list([toml_value(one, depth) for one in value], "    " * depth)
     return _quoted(value)
+
+
+def _list(items: Sequence[str], indent: str) -> str:
+    """A list on one line, or on several of `WIDTH` where it is longer; TOML allows that even where the list
+    stands in an inline table."""
+    line = "[" + ", ".join(items) + "]"
+    if len(line) <= WIDTH or len(items) < 2:
+        return line
+    lines = [""]
+    for item in items:
+        if lines[-1] and len(lines[-1]) + len(item) > WIDTH:
+            lines.append("")
+        lines[-1] += f"{item}, "
+    return "\n".join(["[", *(f"{indent}    {line}".rstrip() for line in lines), f"{indent}]"])
 
 
 def _comment(step: Mapping[str, Any], depth: int) -> list[str]:

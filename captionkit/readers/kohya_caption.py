@@ -48,6 +48,8 @@ class KohyaCaptions:
     separator: str
     keep_separator: str
     sentences: bool
+    other: str | None = None
+    """Another end that texts in the folder have."""
 
     @classmethod
     def of(
@@ -65,6 +67,7 @@ class KohyaCaptions:
             subset.get("caption_separator"),
             subset.get("keep_tokens_separator"),
             sentences,
+            next((end for end in (".txt", ".caption") if end != extension and _any_ends(names, end)), None),
         )
 
     def read(self, stem: str) -> Text:
@@ -75,10 +78,15 @@ class KohyaCaptions:
         file = next((name for name in self._candidates(stem) if name in self.names), None)
         if file is None:
             if not (self.class_tokens or "").strip():
+                hint = "sd-scripts trains it with an empty text; write one, or set caption_extension"
+                if self.other is not None:
+                    hint = (
+                        f'texts that end in {self.other} stand there: set caption_extension = "{self.other}"'
+                    )
                 raise DataError(
                     f"has no text {stem}{self.extension} beside it, and the subset no class_tokens",
                     where=str(self.folder / stem),
-                    hint="sd-scripts trains it with an empty text; write one, or set caption_extension",
+                    hint=hint,
                 )
             return self.parse([self.class_tokens or ""])._replace(from_class=True)
         path = self.folder / file
@@ -98,6 +106,10 @@ class KohyaCaptions:
         parts = stem.split("_")
         face = len(parts) > FACE_PARTS and all(part.isdecimal() for part in parts[-FACE_PARTS:])
         return [stem + self.extension, *(["_".join(parts[:-FACE_PARTS]) + self.extension] if face else [])]
+
+
+def _any_ends(names: frozenset[str], end: str) -> bool:
+    return any(name.endswith(end) for name in names)
 
 
 def parse_lines(

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from captionkit.errors import DataError
 from captionkit.readers.fields import parse_object
+from captionkit.readers.kohya_arguments import require_no_arguments
 from captionkit.readers.kohya_options import OPTIONS, Option, facts_of
 from captionkit.readers.text import read_text
 from captionkit.record import Fact
@@ -61,12 +62,14 @@ class KohyaConfig:
 def read_kohya_config(path: str | Path) -> KohyaConfig:
     """The subsets of a `.toml` or `.json` file for `--dataset_config`.
 
-    Raises `DataError` when it cannot be read, is no valid TOML or JSON, or has no subset. What is wrong with
+    Raises `DataError` when it cannot be read, is no valid TOML or JSON, or has no subset
+    (`TrainerArgumentsError` when it holds the trainer's arguments instead). What is wrong with
     single options is in `faults`; such an option counts as not given.
     """
     file = Path(path)
     text = read_text(file)
     data = _parsed(file, text)
+    require_no_arguments(file, data)
     reader = _Reader(file, _lines(text) if file.suffix.lower() != ".json" else {})
     general = reader.options(_table(data, "general", file), "general", "general", "")
     subsets: list[KohyaSubset] = []
@@ -108,7 +111,9 @@ class _Reader:
     def where(self, table: str, key: str) -> str:
         """The file with the line at which a key of a table stands; without one, with the table's name."""
         line = self.lines.get((table, key)) or self.lines.get((table, ""))
-        return f"{self.file}:{line}" if line is not None else f"{self.file}: {table}"
+        if line is not None:
+            return f"{self.file}:{line}"
+        return f"{self.file}: {table}" if table else str(self.file)
 
     def options(self, table: Table, level: str, address: str, inner: str) -> Given:
         """The options of one table; `inner` is the key of the tables inside it."""
@@ -118,7 +123,7 @@ class _Reader:
             if key == inner:
                 continue
             where = self.where(address, key)
-            if (fault := _wrong(key, value, level)) is not None:
+            if (fault := wrong_option(key, value, level)) is not None:
                 self.faults.append(DataError(fault[0], where=where, hint=fault[1]))
                 continue
             values[key], places[key] = value, where
@@ -133,7 +138,7 @@ class _Reader:
                 self.faults.append(DataError(f"unknown table or option {key!r}", where=where, hint=hint))
 
 
-def _wrong(key: str, value: Any, level: str) -> tuple[str, str | None] | None:
+def wrong_option(key: str, value: Any, level: str) -> tuple[str, str | None] | None:
     """What is wrong with an option, and what to do; None when it is right."""
     option = OPTIONS.get(key)
     if option is None:

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from captionkit.errors import CaptionkitError, DataError
+from captionkit.readers.kohya_arguments import found
 from captionkit.readers.kohya_caption import KohyaCaptions, parted
 from captionkit.readers.kohya_config import KohyaConfig, KohyaSubset, read_kohya_config
 from captionkit.readers.source import Block, Report, Source
@@ -104,7 +105,7 @@ class KohyaDatasetSource(Source):
     def _metadata(self, part: _Part, report: Report) -> Iterator[Block]:
         from captionkit.readers.kohya_metadata import KohyaMetadataSource
 
-        file = _found(part.subset.values["metadata_file"], self.config.path)
+        file = found(part.subset.values["metadata_file"], self.config.path)
         if not os.path.isfile(file):
             where = part.subset.places["metadata_file"]
             hint = f"looked for {file}; relative paths start where the command is run"
@@ -216,16 +217,8 @@ def _parts(config: KohyaConfig) -> tuple[_Part, ...]:
 def _folder_of(subset: KohyaSubset, file: Path) -> Path:
     """The folder of a subset's pictures; of metadata without one, the folder of the metadata."""
     if (folder := subset.values.get("image_dir")) is not None:
-        return _found(folder, file)
-    return _found(subset.values["metadata_file"], file).parent
-
-
-def _found(path: str, file: Path) -> Path:
-    """A path of the file, absolute: relative to the working folder, or else to the file's own folder."""
-    here = Path(os.path.abspath(path))
-    beside = Path(os.path.abspath(file.parent / path))
-    # These two, unlike a Path's, never raise: for names that no system could have.
-    return beside if not os.path.exists(here) and os.path.exists(beside) else here
+        return found(folder, file)
+    return found(subset.values["metadata_file"], file).parent
 
 
 def _told_apart(paths: Sequence[Path]) -> list[str]:

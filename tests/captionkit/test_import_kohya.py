@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 from captionkit import CaptionPipeline, DataError, Record, load_pipeline, parse_tags
 from captionkit.commands.import_recipe import add_import
 from captionkit.importing.kohya import ImportedRecipe, import_kohya
-from captionkit.importing.written import bare, recipe_text
+from captionkit.importing.kohya_arguments import dataset_toml
+from captionkit.importing.written import WIDTH, bare, recipe_text, toml_value
+from captionkit.readers.kohya_arguments import TrainerArgumentsError
+from captionkit.readers.kohya_config import read_kohya_config
 from captionkit.readers.kohya_dataset import KohyaDatasetSource
 from captionkit.readers.kohya_options import OPTIONS, About
 from captionkit.readers.source import strict
@@ -500,12 +503,14 @@ def command(*arguments: str) -> None:
 
 def test_the_command_writes_the_recipe_and_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     Path("d.toml").write_text(EVERYTHING, encoding="utf-8")
+    Path("cat").mkdir()
     command("kohya", "d.toml", "-o", "recipe.toml")
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert lines[0].startswith("captionkit: not read: d.toml:10: unknown option 'shufle'")
-    assert lines[1].startswith("captionkit: differs: d.toml:14: caption_dropout_every_n_epochs: ")
+    assert lines[0].startswith("captionkit: the data: d.toml:19: no such folder: 'fox' (looked for ")
+    assert lines[1].startswith("captionkit: not read: d.toml:10: unknown option 'shufle'")
+    assert lines[2].startswith("captionkit: differs: d.toml:14: caption_dropout_every_n_epochs: ")
     assert lines[-3].startswith("captionkit: not about captions, set in the trainer: image_dir, ")
     assert re.fullmatch(r"wrote recipe\.toml; \d options differ, see above", lines[-2])
     assert lines[-1] == "next: captionkit preview recipe.toml d.toml"
@@ -517,6 +522,7 @@ def test_the_command_writes_the_recipe_and_says_what_to_do(capsys: pytest.Captur
 
 
 def test_without_a_file_the_recipe_is_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("fox0").mkdir()
     command("kohya", config({"shuffle_caption": True}))
     out, err = capsys.readouterr()
     assert out == import_kohya("dataset.toml").text
@@ -540,3 +546,179 @@ def test_json_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_place_that_cannot_be_written(name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         command("kohya", config({}), "-o", name)
+
+
+# --------------------------------------------------------------------------------------------------- folders
+
+
+def test_folders_and_texts_that_are_not_there_are_told_once_with_their_line() -> None:
+    for name in ("fox0", "fox1", "fox2"):
+        Path(name).mkdir()
+        for number in range(3):
+            Path(f"{name}/{number}.png").touch()
+    for number in range(3):
+        Path(f"fox1/{number}.txt").write_text("a, b", encoding="utf-8")
+        Path(f"fox2/{number}.caption").write_text("a, b", encoding="utf-8")
+    path = config({}, {}, {}, {}, general={"caption_extension": ".caption"})
+    told = [str(fault) for fault in import_kohya(path).data]
+    assert told[0].startswith(
+        "dataset.toml:7: no text ends in .caption, 3 end in .txt (write caption_extension"
+    )
+    assert told[1].startswith("dataset.toml:11: no such folder: 'fox3' (looked for ")
+    assert len(told) == 2
+    skipped: list[DataError] = []
+    assert len(list(KohyaDatasetSource(path).records(skipped.append))) == 3  # type: ignore[arg-type]
+    hints = [error.hint for error in skipped if "has no text" in error.what]
+    assert hints.count('texts that end in .txt stand there: set caption_extension = ".txt"') == 3
+    assert hints.count("sd-scripts trains it with an empty text; write one, or set caption_extension") == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("a, b", {}, []),
+        ("a, b\n\n", {}, []),
+        ("a\nb", {}, ["several lines"]),
+        ("{a|b}", {}, ["choices nest"]),
+        ("a", {"caption_prefix": "{a|b},"}, ["choices nest"]),
+        ("{a}\nb", {}, ["several lines", "choices nest"]),
+    ],
+)
+def test_of_wildcards_only_what_concerns_the_texts_is_told(
+    text: str, options: dict[str, Any], words: list[str]
+) -> None:
+    made, _ = imported(text, {"enable_wildcard": True} | options)
+    told = [change.instead for change in made.changes if change.option == "enable_wildcard"]
+    assert [word for word in ("several lines", "choices nest") if any(word in one for one in told)] == words
+    assert len(told) == len(words)
+
+
+@given(st.lists(st.lists(st.integers() | st.text(max_size=30), max_size=30), max_size=60))
+def test_long_lists_are_parted_into_lines_and_stay_what_they_are(value: list[Any]) -> None:
+    text = toml_value({"points": value})
+    assert tomllib.loads(f"x = {text}") == {"x": {"points": value}}
+    items = max((len(toml_value(item)) for inner in value for item in (inner, *inner)), default=0)
+    assert max(map(len, text.splitlines())) <= WIDTH + items + len("{ points = ") + 4
+
+
+def test_epochs_without_captions_take_short_lines() -> None:
+    Path("fox0").mkdir()
+    made = import_kohya(config({"caption_dropout_every_n_epochs": 3}))
+    assert max(map(len, made.text.splitlines())) <= 120
+    assert load_pipeline(tomllib.loads(made.text)) == made.pipeline
+
+
+# --------------------------------------------------------------------------------------- trainer's arguments
+
+
+def arguments(text: str, name: str = "args.toml") -> TrainerArgumentsError:
+    Path(name).write_text(text, encoding="utf-8")
+    with pytest.raises(TrainerArgumentsError) as caught:
+        import_kohya(name)
+    return caught.value
+
+
+@pytest.mark.parametrize("section", ["", "[dataset_arguments]\n"])
+def test_folders_with_repeats_become_subsets_as_there(section: str) -> None:
+    for name in ("10_red fox", "2_cat", "owl", "0_no", "x_3"):
+        Path("img", name).mkdir(parents=True)
+    Path("reg/1_fox").mkdir(parents=True)
+    Path("img/10_red fox/a.txt").touch()
+    given = (
+        section + 'train_data_dir = "img/"\nreg_data_dir = "reg"\nshuffle_caption = true\nkeep_tokens = 0\n'
+    )
+    error = arguments(given + "train_batch_size = 4\noutput_name = 'x'\ncaption_dropout_rate = 7\n")
+    assert str(error).startswith("args.toml: these are trainer arguments, not a dataset configuration")
+    Path("dataset.toml").write_text(dataset_toml(error), encoding="utf-8")
+    made = read_kohya_config("dataset.toml")
+    assert made.faults == ()
+    assert [
+        (one.name, one.get("num_repeats"), one.get("class_tokens"), one.get("is_reg")) for one in made.subsets
+    ] == [
+        ("img/10_red fox", 10, "red fox", False),
+        ("img/2_cat", 2, "cat", False),
+        ("reg/1_fox", 1, "fox", True),
+    ]
+    first = made.subsets[0]
+    assert (first.get("shuffle_caption"), first.get("batch_size")) == (True, 4)
+    assert first.get("caption_extension") == ".txt"
+    assert "keep_tokens" not in first.values
+
+
+def test_what_kohya_ss_saves_is_taken_too(capsys: pytest.CaptureFixture[str]) -> None:
+    saved = {
+        "pretrained_model_name_or_path": "x",
+        "train_data_dir": "C:\\img",
+        "max_resolution": "512,768",
+    } | {
+        "caption_extension": ".txt",
+        "caption_dropout_rate": 0.1,
+        "keep_tokens": "2",
+        "shuffle_caption": True,
+        "LoRA_type": "Standard",
+        "train_batch_size": 2,
+        "max_token_length": 75,
+        "flip_aug": False,
+    }
+    Path("gui.json").write_text(json.dumps(saved), encoding="utf-8")
+    with pytest.raises(DataError, match=r"captionkit import kohya gui\.json > dataset\.toml"):
+        command("kohya", "gui.json", "-o", "recipe.toml")
+    assert not Path("recipe.toml").exists()
+    out = capsys.readouterr().out
+    Path("dataset.toml").write_text(out, encoding="utf-8")
+    (subset,) = read_kohya_config("dataset.toml").subsets
+    assert "# No folder such as this one was found" in out
+    assert subset.values == {
+        "resolution": [512, 768],
+        "caption_extension": ".txt",
+        "caption_dropout_rate": 0.1,
+        "keep_tokens": 2,
+        "shuffle_caption": True,
+        "batch_size": 2,
+        "image_dir": "C:\\img/10_red fox",
+        "num_repeats": 10,
+        "class_tokens": "red fox",
+    }
+    with pytest.raises(DataError):
+        command("kohya", "gui.json", "--json")
+    assert json.loads(capsys.readouterr().out) == {"dataset_toml": out}
+
+
+def test_metadata_of_the_arguments_is_a_subset() -> None:
+    error = arguments('in_json = "meta.json"\ntrain_data_dir = "img"\ndataset_repeats = 3\n')
+    Path("dataset.toml").write_text(dataset_toml(error), encoding="utf-8")
+    (subset,) = read_kohya_config("dataset.toml").subsets
+    assert subset.values | {"resolution": 0} == {
+        "metadata_file": "meta.json",
+        "image_dir": "img",
+        "num_repeats": 3,
+        "resolution": 0,
+    }
+
+
+ODD = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["img", "1e999", ",", "nan"])
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*OPTIONS, "train_data_dir", "in_json", "dataset_repeats", "max_resolution"]),
+        ODD | st.lists(ODD, max_size=3),
+    )
+)
+def test_whatever_the_arguments_a_dataset_configuration_comes_out(given: dict[str, Any]) -> None:
+    error = TrainerArgumentsError(Path("args.toml"), given)
+    Path("dataset.toml").write_text(dataset_toml(error), encoding="utf-8")
+    assert read_kohya_config("dataset.toml").faults == ()
+
+
+def test_a_place_without_a_line_is_the_file_alone() -> None:
+    Path("d.json").write_text('{"datasets": [{"subsets": [{"image_dir": "fox"}]}], "x": 1}', encoding="utf-8")
+    (fault,) = read_kohya_config("d.json").faults
+    assert str(fault).startswith("d.json: unknown table or option 'x'")

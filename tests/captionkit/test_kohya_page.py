@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -68,7 +69,19 @@ def test_the_recipes_of_the_page_load() -> None:
     blocks = re.findall(r"```toml\n(.*?)```", TEXT, flags=re.DOTALL)
     assert blocks
     for block in blocks:
-        load_pipeline(tomllib.loads(block))
+        if "datasets" not in tomllib.loads(block):
+            load_pipeline(tomllib.loads(block))
+
+
+def test_the_dataset_toml_of_the_page_is_what_its_arguments_amount_to(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("img/10_fox").mkdir(parents=True)
+    arguments = {"train_data_dir": "img", "shuffle_caption": True, "caption_extension": ".txt"}
+    Path("settings.json").write_text(json.dumps(arguments), encoding="utf-8")
+    assert main(["import", "kohya", "settings.json"]) == 2
+    (block,) = (b for b in re.findall(r"```toml\n(.*?)```", TEXT, flags=re.DOTALL) if "datasets" in b)
+    assert tomllib.loads(capsys.readouterr().out) == tomllib.loads(block)
 
 
 def test_the_two_lines_in_a_script_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
