@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -64,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not given:
         parser.print_help(sys.stderr)
         return USER_ERROR
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
     try:
         arguments = parser.parse_args(given)
         arguments.run(arguments)
@@ -81,6 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def _end(number: int, frame: object) -> None:
+    """End as Ctrl-C does, with everything tidied up; schedulers ask for it with SIGTERM."""
+    raise SystemExit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -42,7 +42,9 @@ def convert(source: Source, target: Target, *, processes: int = 1, report: Repor
             losses.merge(encoded.losses)
             done(amount)
         if num_records == 0:
-            raise DataError("no record could be read", where=str(source.root))
+            raise DataError(
+                "no record could be read", where=str(source.root), hint="what is wrong with each stands above"
+            )
     return Converted(num_records - losses.left_out, losses)
 
 
@@ -83,7 +85,8 @@ def way(source: Path, target: Path) -> str:
     'pictures'
     """
     try:
-        path = os.path.relpath(source, target)
+        # By their true places: `x/..` is not the folder of x where x is a link.
+        path = os.path.relpath(os.path.realpath(source), os.path.realpath(target))
     except ValueError:  # On two drives of Windows.
         path = os.path.abspath(source)
     return "" if path == "." else Path(path).as_posix()

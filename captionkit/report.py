@@ -17,6 +17,11 @@ NARROW = 72
 """Under this width a label stands on a line of its own, above its text."""
 
 
+def _one_line(text: str) -> str:
+    """The text without line ends, with which a file's name could forge lines of ours."""
+    return printable(text).replace("\n", "\\n")
+
+
 MAX_NAMED = 10
 """So many skipped records are named; of the others only the number is told."""
 
@@ -40,7 +45,7 @@ class Skipped:
             return []
         unnamed = self.count - len(self.messages)
         return [
-            *(f"skipped: {printable(message)}" for message in self.messages),
+            *(f"skipped: {_one_line(message)}" for message in self.messages),
             *([f"skipped: {unnamed} more"] if unnamed else []),
             f"records skipped: {self.count}",
         ]

@@ -96,7 +96,7 @@ def printable(text: str) -> str:
     >>> printable("red\x1b[31m fox")
     'red\\x1b[31m fox'
     """
-    return "".join(char if char.isprintable() or char.isspace() else ascii(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
 def columns_of(text: str) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 
-from captionkit.curves import Curve
-from captionkit.load import dump_pipeline
+from captionkit.changes import changes_over_the_run
 from captionkit.pipeline import CaptionPipeline
 from captionkit.record import Record
 from captionkit.writers.pictures import Picture
@@ -61,8 +60,7 @@ class Variants:
     @property
     def changes(self) -> bool:
         """Whether the recipe changes over the run, which files cannot."""
-        changing = any(isinstance(rate, Curve) for rate in self.pipeline.rates().values())
-        return changing or "'kind': 'schedule'" in str(dump_pipeline(self.pipeline))
+        return changes_over_the_run(self.pipeline)
 
 
 class Tally:

@@ -111,5 +111,7 @@ whole_number.__name__ = "whole number"  # What argparse calls the type of a valu
 
 def print_json(value: Any) -> None:
     """Print a value as JSON that people can read."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)  # Piece by piece: figures may fill 100 MB.
+    # Piece by piece: figures may fill 100 MB. A stream of fewer characters would get what is no JSON.
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=not unicode)
     print()

@@ -80,8 +80,10 @@ def _convert(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     skipped = Skipped()
-    converted = convert(source, target, processes=arguments.processes, report=skipped.add)
-    tell_skipped(skipped)
+    try:
+        converted = convert(source, target, processes=arguments.processes, report=skipped.add)
+    finally:
+        tell_skipped(skipped)
     losses = converted.losses
     if arguments.json:
         print_json(

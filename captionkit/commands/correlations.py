@@ -11,6 +11,7 @@ from captionkit.commands.arguments import print_json
 from captionkit.commands.implication_text import counted_text
 from captionkit.commands.parts import Data, data_argument, group, names, writing_command
 from captionkit.cooccurrence import count_correlations
+from captionkit.errors import DataError
 from captionkit.implications import read_implications
 from captionkit.screen import printable
 
@@ -60,6 +61,8 @@ def _correlations(arguments: argparse.Namespace) -> None:
     categories = arguments.triggers_category
     if categories is None:
         categories = () if arguments.triggers else ("character",)
+    if Path(arguments.out).exists() and Path(arguments.out).samefile(arguments.data):
+        raise DataError("is the data itself", where=arguments.out, hint="another name after -o")
     data = Data(arguments.data)
     counted = count_correlations(
         data,

@@ -7,6 +7,7 @@ import sys
 from itertools import islice
 from typing import Any
 
+from captionkit.changes import changes_over_the_run
 from captionkit.commands.arguments import (
     at_place,
     command,
@@ -74,5 +75,11 @@ def _preview(arguments: argparse.Namespace) -> None:
     if arguments.json:
         head = {"seed": pipeline.seed, "epoch": arguments.epoch}
         print_json(head | {"records": values, "skipped": skipped.json()})
-    else:
-        tell_next("lint", arguments.recipe, arguments.data, why="what is wrong with recipe and data")
+        return
+    if changes_over_the_run(pipeline):
+        at = f"epoch {arguments.epoch}, {arguments.samples:,} samples seen"
+        print(
+            f"{at}; the recipe changes over the run: --epoch and --samples show other moments",
+            file=sys.stderr,
+        )
+    tell_next("lint", arguments.recipe, arguments.data, why="what is wrong with recipe and data")

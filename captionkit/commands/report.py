@@ -104,6 +104,8 @@ def _require_place(out: Path) -> None:
     """Find out before the work that the page cannot be written."""
     if out.is_dir():
         raise DataError("is a folder", where=str(out), hint=f"write -o {out / 'report.html'}")
+    if out.is_file() and not out.read_bytes()[:100].lstrip().lower().startswith(b"<!doctype html"):
+        raise DataError("is there and no page", where=str(out), hint="another name after -o")
     if not out.absolute().parent.is_dir():
         raise DataError("its folder is not there", where=str(out), hint=f"make {out.parent} first")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ def line_blocks(file: Path, reader: EntryReader) -> Iterator[Block]:
         while True:
             try:
                 some = tuple(lines.readlines(BYTES_PER_BLOCK))
-            except (OSError, EOFError) as error:  # Of a `.gz` that is cut short.
+            except (OSError, EOFError, zlib.error) as error:  # Of a `.gz` that is cut short.
                 yield LinesBlock(file, number, offset, (), reader, unreadable(file, error))
                 return
             if not some:

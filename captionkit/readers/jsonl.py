@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class JsonlSource(Source):
 
     def total(self) -> int | None:
         """The amount of everything; None when only reading tells."""
-        return None if self.file.suffix == ".gz" else self.file.stat().st_size
+        return None if self.file.suffix.lower() == ".gz" else self.file.stat().st_size
 
     def blocks(self, report: Report) -> Iterator[Block]:
         """The pieces, in order."""
@@ -88,7 +89,7 @@ class JsonlSource(Source):
                     empty = empty and not b"".join(some).removeprefix(UTF8_BOM).strip()
                     yield JsonlBlock(self.file, number, offset, some)
                     number, offset = number + len(some), offset + sum(map(len, some))
-        except (OSError, EOFError) as error:  # Of a `.gz` that is cut short.
+        except (OSError, EOFError, zlib.error) as error:  # Of a `.gz` that is cut short.
             raise unreadable(self.file, error) from error
         if empty:
             raise DataError("holds no records", where=str(self.file), hint="write one JSON object per line")
@@ -96,7 +97,7 @@ class JsonlSource(Source):
 
 def open_lines(file: Path) -> IO[bytes] | gzip.GzipFile:
     """The bytes of a text file, unpacked when its suffix is `.gz`."""
-    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+    return gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb")
 
 
 def read_jsonl(path: str | os.PathLike[str], *, on_error: Report | None = None) -> Iterator[Record]:

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import zlib
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -148,7 +149,7 @@ def _beginning(place: Path, packed: bool) -> str:
     try:
         with gzip.open(place) if packed else place.open("rb") as file:
             return file.read(_PEEKED).decode("utf-8-sig", errors="replace")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise unreadable(place, error) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+MOST_PROCESSES = 256
 AHEAD = 2
 """So many blocks wait for each process; more would only fill memory."""
 
@@ -32,6 +34,7 @@ def map_blocks(
     Raises what `report` and `source.blocks` raise, and `DataError` when a process dies, as one does that the
     system's memory killer chose.
     """
+    processes = min(processes, MOST_PROCESSES)
     blocks = source.blocks(report)
     first = list(islice(blocks, AHEAD * processes)) if processes > 1 else []
     if len(first) < AHEAD * processes or processes <= 1:
@@ -82,6 +85,7 @@ _function: Callable[[Block, Report], Any] | None = None
 
 def _start(function: Callable[[Block, Report], Any]) -> None:
     global _function
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others.
     _function = function
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -214,7 +215,7 @@ def _is_lines(file: Path) -> bool:
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
             first = opened.readline(_LINE).removeprefix(UTF8_BOM)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise unreadable(file, error) from error
     try:
         value = json.loads(first) if first.lstrip().startswith(b"{") else None

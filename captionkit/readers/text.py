@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 from captionkit.errors import DataError
@@ -47,7 +48,7 @@ def decode(data: bytes, path: Path, *, line: int = 1, offset: int = 0) -> str:
     return text
 
 
-def unreadable(path: Path, error: OSError | EOFError) -> DataError:
+def unreadable(path: Path, error: OSError | EOFError | zlib.error) -> DataError:
     """The error for a file or folder that the operating system does not let us read."""
     strerror = error.strerror if isinstance(error, OSError) else None
     hint = "it may be damaged, or cut short"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ class PictureFiles:
                 raise DataError("is not in the tar any more", where=where)
             with member:
                 yield member, info.size
-        except (OSError, EOFError, tarfile.TarError) as error:
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
             what = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise DataError(f"cannot be copied: {what}", where=where) from error
 

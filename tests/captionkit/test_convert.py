@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -243,3 +248,73 @@ def test_what_lies_at_a_path_is_seen_from_its_name_or_its_beginning(tmp_path: Pa
         (folder / name).write_bytes(b"")
         assert type(open_source(folder)).__name__ == kind
     assert type(open_source(tmp_path / "pic-{000..009}.tar")).__name__ == "WebDatasetSource"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing_behind(tmp_path: Path, sent: signal.Signals) -> None:
+    """SIGTERM left temporary files, and workers that lived on."""
+    line = json.dumps({"tags": [f"tag {index}" for index in range(40)]})[1:]
+    with (tmp_path / "a.jsonl").open("w") as file:
+        file.writelines(f'{{"id": {number}, {line}\n' for number in range(150_000))
+    command = [sys.executable, "-m", "captionkit", "convert", "a.jsonl", "b.parquet", "--processes", "2"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_hears_interrupts
+    )
+    for _ in range(300):
+        if any(name.startswith(".b.parquet") for name in os.listdir(tmp_path)):
+            break
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
+    _, err = process.communicate(timeout=60)  # Ends when no worker holds the stream any more.
+    assert process.returncode == 128 + sent
+    assert b"Traceback" not in err
+    assert os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def _hears_interrupts() -> None:
+    """A shell that starts tests in the background has interrupts ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_a_damaged_gz_is_an_error_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = bytearray(gzip.compress(b'{"id": 1, "tags": "a"}\n' * 50))
+    packed[12] ^= 0xFF
+    (tmp_path / "a.jsonl.gz").write_bytes(bytes(packed))
+    assert run(tmp_path / "a.jsonl.gz", tmp_path / "b.csv") == 2
+    assert "a.jsonl.gz: cannot be read" in capsys.readouterr().err
+
+
+def test_links_on_the_way_lead_to_the_same_picture(tmp_path: Path) -> None:
+    """`lnk/../pics` was taken for `pics`."""
+    (tmp_path / "real/deep/data").mkdir(parents=True)
+    (tmp_path / "real/deep/data/d.jsonl").write_text('{"image": "../pics/a.png", "tags": "fox"}')
+    (tmp_path / "lnk").symlink_to("real/deep/data")
+    assert run(tmp_path / "lnk/d.jsonl", tmp_path / "out.jsonl") == 0
+    (record,) = read_records(tmp_path / "out.jsonl")
+    assert record.image == "real/deep/pics/a.png"
+
+
+def test_names_forge_no_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "b\ncaptionkit: error: forged.png").touch()
+    (tmp_path / "c\rforged.png").touch()
+    (tmp_path / "good.png").touch()
+    (tmp_path / "good.txt").write_text("fox")
+    assert run(tmp_path, tmp_path / "out.jsonl") == 0
+    err = capsys.readouterr().err
+    assert "\r" not in err
+    assert not any(line.startswith("captionkit: error") for line in err.splitlines())
+
+
+def test_json_is_json_on_a_stream_of_few_characters(tmp_path: Path) -> None:
+    (tmp_path / "u.jsonl").write_text(
+        '{"image": "\U0001f600.png", "tags": ["\U0001f600 fox"]}', encoding="utf-8"
+    )
+    said = subprocess.run(
+        [sys.executable, "-m", "captionkit", "preview", "hyperfusion", "u.jsonl", "--json"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    ).stdout
+    assert json.loads(said)["records"][0]["id"] == "\U0001f600"
