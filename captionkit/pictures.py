@@ -20,6 +20,8 @@ MAX_BYTES = 256 << 20
 KINDS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What Pillow may take a file for. Not the kinds for which it starts another program, such as EPS."""
 
+_UNKNOWN = "it is of no known kind, or damaged"
+
 
 @dataclass(frozen=True, slots=True)
 class PictureFolders:
@@ -82,9 +84,11 @@ def thumbnail(path: Path, side_px: int, *, quality: int = 60) -> Thumbnail:
     except DataError:
         raise
     except Exception as error:  # Decoders raise nearly anything for bytes that were made to break them.
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        told = what.replace(repr(str(path)), "the file").replace(str(path), "the file")
-        raise DataError(f"is no picture that can be read: {told}", where=str(path)) from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else _UNKNOWN
+        if type(error).__name__.startswith("DecompressionBomb"):
+            why = "it claims more pixels than are decoded"
+        hint = f"a page shows {', '.join(KINDS)}: convert it, or take it out"
+        raise DataError(f"is no picture that can be read: {why}", where=str(path), hint=hint) from error
 
 
 def _small(path: Path, side_px: int, quality: int) -> Thumbnail:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -86,6 +87,8 @@ def _report(arguments: argparse.Namespace) -> None:
             f"{made.num_findings} findings"
         )
     )
+    if made.num_cards < made.num_records:
+        print(f"all of them would need about --max-mb {_rounded_up(made.mb_for_all)}")
     print(printable(f"next: open {out} in a browser"))
 
 
@@ -95,9 +98,15 @@ def _values(out: str, made: Made) -> dict[str, Any]:
         "bytes": len(made.html),
         "records": made.num_records,
         "shown": made.num_cards,
+        "max_mb_for_all": _rounded_up(made.mb_for_all),
         "findings": made.num_findings,
         "pictures_not_shown": list(made.broken),
     }
+
+
+def _rounded_up(megabytes: float) -> float:
+    """A number for --max-mb: with a decimal below 10, without above."""
+    return math.ceil(megabytes * 10) / 10 if megabytes < 10 else math.ceil(megabytes)
 
 
 def _require_place(out: Path) -> None:

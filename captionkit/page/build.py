@@ -17,7 +17,7 @@ from captionkit.page.cards import Cards
 from captionkit.page.gallery import Gallery
 from captionkit.page.names import Names
 from captionkit.page.plots import Plot, plots
-from captionkit.page.words import counted, facts, figures, gallery_note, tags_note
+from captionkit.page.words import counted, facts, figures, gallery_note, notes, tags_note
 from captionkit.stats.result import Share, Stats, TagStats
 
 FILES = Path(__file__).parent / "files"
@@ -76,6 +76,7 @@ def page(frame: Frame, cards: Cards | None, gallery: Gallery | None) -> str:
         recipe=stats.recipe,
         data=stats.data,
         facts=list(facts(stats)),
+        notes=list(notes(stats)),
         figures=list(figures(stats)),
         findings=frame.findings,
         counted=counted,

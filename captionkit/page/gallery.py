@@ -28,6 +28,8 @@ class Gallery:
     broken: tuple[str, ...]
     """What is wrong with each picture that could not be shown, with its name."""
     side_px: int
+    bytes_each: float
+    """About what a record takes with its picture as small as it may be."""
 
 
 def gallery(
@@ -43,7 +45,7 @@ def gallery(
     `records` are themselves an even sample of `num_records`. `done` takes note of cards that are made.
     """
     broken: dict[str, str] = {}
-    side, count = _fitting(cards, records, pictures, max_bytes)
+    side, count, each = _fitting(cards, records, pictures, max_bytes)
     made: dict[int, dict[str, Any]] = {}
     sizes: dict[int, int] = {}
     while True:
@@ -59,7 +61,7 @@ def gallery(
             break
         count = min(count - 1, int(count * max_bytes / size))
     kept = tuple(made[at] for at in places)
-    return Gallery(kept, num_records, tuple(broken.values()), side)
+    return Gallery(kept, num_records, tuple(broken.values()), side, each)
 
 
 def evenly(items: Sequence[Any], count: int) -> list[Any]:
@@ -71,16 +73,16 @@ def evenly(items: Sequence[Any], count: int) -> list[Any]:
 
 def _fitting(
     cards: Cards, records: Sequence[Record], pictures: PictureFolders, max_bytes: int
-) -> tuple[int, int]:
-    """The side of the pictures, and about how many records then fit."""
+) -> tuple[int, int, float]:
+    """The side of the pictures, about how many records then fit, and the bytes of one."""
     probes = evenly(records, PROBED)
     each = 0.0
     for side in SIDES_PX:
         sizes = [card_bytes(_card(cards, record, pictures, side, {})) for record in probes]
         each = sum(sizes) / max(1, len(sizes))
         if each * len(records) * 1.05 <= max_bytes:
-            return side, len(records)
-    return SIDES_PX[-1], min(len(records), int(max_bytes / each))
+            return side, len(records), each
+    return SIDES_PX[-1], min(len(records), int(max_bytes / each)), each
 
 
 def _card(

@@ -21,6 +21,9 @@ from captionkit.stats.result import Stats
 LEAST_BYTES = 350
 """No card is smaller, so that this says how many records need to be looked at."""
 
+MARGIN = 1.15
+"""Records that are not on the page are taken to need so much more than those that were measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -44,6 +47,8 @@ class Made:
     num_cards: int
     num_findings: int
     broken: tuple[str, ...]
+    mb_for_all: float
+    """About how large a page with all records would be, in megabytes."""
 
 
 def make(pipeline: CaptionPipeline, stats: Stats, source: Source, wanted: Wanted) -> Made:
@@ -56,7 +61,17 @@ def make(pipeline: CaptionPipeline, stats: Stats, source: Source, wanted: Wanted
     cards = Cards(pipeline, estimate_tokens, draws=stats.draws, epoch=stats.epoch, samples=wanted.samples)
     room = int(wanted.max_mb * 1e6) - len(page(outline, None, None).encode("utf-8", "replace"))
     shown, html = _fitting(outline, cards, source, stats.num_records, wanted, room)
-    return Made(html, stats.num_records, len(shown.cards), len(findings), shown.broken)
+    missing = (stats.num_records - len(shown.cards)) * shown.bytes_each * MARGIN
+    if missing:  # A larger page also has more rows of the table.
+        missing += len(outline.tags.encode()) * (stats.num_tags / max(1, outline.num_tags) - 1)
+    return Made(
+        html,
+        stats.num_records,
+        len(shown.cards),
+        len(findings),
+        shown.broken,
+        (len(html) + missing) / 1e6,
+    )
 
 
 def _fitting(

@@ -16,6 +16,8 @@ DOTS = 1500
 """So many dots stand in a plot of dots, those of the most frequent tags."""
 CHUNK = 75
 """Tokens that a text encoder of CLIP's kind takes at once."""
+MARKS = 6
+"""So many ends of chunks are marked; more labels would overprint each other on a telephone."""
 
 BEFORE, AFTER = "in the data", "in trained captions"
 
@@ -141,7 +143,9 @@ def _lengths(stats: Stats) -> Plot | None:
             tooltip=[alt.Tooltip("from:Q"), alt.Tooltip("to:Q", title="below"), alt.Tooltip("captions:Q")],
         )
     )
-    inside = [{"at": at, "what": f"{at // CHUNK} x {CHUNK}"} for at in range(CHUNK, span + 1, CHUNK)][:8]
+    each = max(1, -(-span // (MARKS * CHUNK)))
+    marks = range(each * CHUNK, span + 1, each * CHUNK)
+    inside = [{"at": at, "what": f"{at // CHUNK} x {CHUNK}"} for at in marks]
     layers = [bars]
     if inside:
         lines = alt.Chart(alt.Data(values=inside)).encode(x="at:Q")
@@ -164,7 +168,7 @@ def _lengths(stats: Stats) -> Plot | None:
         "lengths",
         "How long captions are",
         f"Tokens of the trained captions: {mean}; {told}. Counted by: {stats.lengths.counter}. Dashed lines "
-        f"are the ends of chunks of {CHUNK} tokens.",
+        f"are ends of chunks of {CHUNK} tokens.",
         alt.layer(*layers).properties(width="container", height=260).to_dict(),
     )
 
@@ -271,7 +275,12 @@ def _bars(rows: Sequence[tuple[str, Share]], title: str) -> dict[str, Any]:
     ]
     y = alt.Y("what:N", sort=[what for what, _ in rows], title=None, axis=alt.Axis(labelLimit=150))
     x = alt.X(
-        "share:Q", axis=alt.Axis(format="%"), title=title, scale=alt.Scale(domain=[0, top * 1.18 or 1.0])
+        "share:Q",
+        axis=alt.Axis(
+            format="%", labelExpr="datum.value > 1 ? '' : datum.label"
+        ),  # Room for words, no share.
+        title=title,
+        scale=alt.Scale(domain=[0, top * 1.18 or 1.0]),
     )
     tooltip = [
         alt.Tooltip("what:N"),

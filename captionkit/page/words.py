@@ -35,8 +35,23 @@ def facts(stats: Stats) -> Iterator[str]:
     """What the figures rest on."""
     yield f"seed {stats.seed}"
     yield f"epoch {stats.epoch}"
+    if stats.changes or stats.samples:
+        yield f"{stats.samples:,} samples seen"
     yield f"{stats.num_records:,} records"
     yield f"captions of {stats.num_sampled:,} records, {stats.draws} draws each"
+
+
+def notes(stats: Stats) -> Iterator[str]:
+    """What to bear in mind with all figures."""
+    if stats.changes:
+        yield (
+            "The recipe changes over the run, and this page shows one moment of it: --epoch and --samples "
+            "show others."
+        )
+    if stats.num_repeated:
+        yield (
+            f"Each record counts once: kohya.num_repeats of {stats.num_repeated:,} records is not counted in."
+        )
 
 
 def figures(stats: Stats) -> Iterator[Figure]:

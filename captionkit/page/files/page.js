@@ -20,6 +20,7 @@ const percent = (value) => {
 };
 
 // ---- plots, in the colours of the theme
+const narrow = matchMedia("(max-width: 640px)");
 let views = [];
 function colours() {
   const style = getComputedStyle(root);
@@ -36,7 +37,9 @@ function colours() {
       tickColor: of("line"), labelFontSize: 12, titleFontSize: 12, labelLimit: 130,
     },
     axisY: {domain: false, ticks: false, labelPadding: 8},
-    legend: {labelColor: of("ink"), orient: "top", labelFontSize: 13, symbolSize: 90, offset: 10},
+    axisX: {labelOverlap: "greedy", labelSeparation: 6},
+    // On a telephone there is no room for two entries beside each other, right of the names of tags.
+    legend: {labelColor: of("ink"), orient: "top", labelFontSize: 13, symbolSize: 90, offset: 10, ...(narrow.matches ? {columns: 1, rowPadding: 3} : {})},
   };
 }
 async function draw() {
@@ -67,7 +70,7 @@ $("theme").addEventListener("click", () => {
   try { localStorage.setItem("captionkit-theme", root.dataset.theme); } catch { /* A file may have no storage. */ }
   redraw();
 });
-dark.addEventListener("change", redraw);
+for (const media of [dark, narrow]) media.addEventListener("change", redraw);
 
 // ---- the table of tags
 const ROWS = 25;
@@ -136,7 +139,7 @@ $("table-back").addEventListener("click", () => { first = Math.max(0, first - RO
 $("table-on").addEventListener("click", () => { first += ROWS; showRows(); });
 
 // ---- the gallery
-const STEP = matchMedia("(max-width: 640px)").matches ? 8 : 16;
+const STEP = narrow.matches ? 8 : 16;
 const FATE = ["", "drop", "add", "add"];
 let cards = page.cards, shown = 0;
 const image = (card, mirrored) => {
