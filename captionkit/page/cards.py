@@ -21,6 +21,7 @@ from typing import Any
 from captionkit.fate import Cause, Fate
 from captionkit.marked import Marked, marked
 from captionkit.marked_prose import MarkedProse
+from captionkit.marked_tags import MarkedTag
 from captionkit.page.names import Names
 from captionkit.pictures import Thumbnail
 from captionkit.pipeline import CaptionPipeline
@@ -87,20 +88,17 @@ class Cards:
         if not one.tags_first:
             draw["r"] = 1
         if any(tag.fate is not Fate.DROPPED for tag in one.tags):
-            draw["g"] = [
-                _trimmed(
-                    self._name(tag.name),
-                    FATES.index(tag.fate),
-                    int(tag.important),
-                    self._cause(tag.cause),
-                    None if tag.was is None else self._name(tag.was),
-                )
-                for tag in one.tags
-            ]
+            draw["g"] = [self._tag(tag) for tag in one.tags]
         elif one.tags:
             causes = Counter(self._cause(tag.cause) for tag in one.tags)
             draw["q"] = [[number, cause] for cause, number in causes.items()]
         return draw
+
+    def _tag(self, tag: MarkedTag) -> list[int | None]:
+        """Its name, fate, whether it is important, the cause, and the name it had."""
+        told = [self._name(tag.name), FATES.index(tag.fate), int(tag.important), self._cause(tag.cause)]
+        # The name it had may be number 0, which must not be trimmed.
+        return _trimmed(*told) if tag.was is None else [*told, self._name(tag.was)]
 
     def _prose(self, piece: MarkedProse) -> list[Any]:
         """The words of a caption; of one that left as a whole, only the step that took most of it."""

@@ -35,6 +35,7 @@ from captionkit.page.names import Names
 from captionkit.page.plots import plots
 from captionkit.page.words import figures, gallery_note
 from captionkit.pictures import PictureFolders, thumbnail
+from captionkit.policies import RenameTags
 from captionkit.render import estimate_tokens
 from captionkit.stats.gather import gather
 from captionkit.stats.result import Stats
@@ -172,6 +173,14 @@ def test_a_card_says_what_marked_says(pipeline: CaptionPipeline, record: Record,
             assert bool(important) == tag.important
             assert (None if cause is None else causes[cause]) == (tag.cause and str(tag.cause))
             assert (was is None) == (tag.was is None)
+
+
+def test_the_first_name_of_a_page_is_told_when_it_was_renamed() -> None:
+    """Its number is 0, which was trimmed like a flag that is not set."""
+    pipeline = CaptionPipeline(steps=(RenameTags(aliases={"solo": "vulpes"}),))
+    cards = Cards(pipeline, estimate_tokens, draws=1)
+    ((told,),) = (draw["g"] for draw in cards.card(Record("1", (Tag("solo"),)))["d"])
+    assert cards.names.list()[told[4]] == "solo"
 
 
 @given(st.lists(st.integers()), st.integers(0, 40))
