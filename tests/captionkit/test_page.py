@@ -178,7 +178,7 @@ def test_a_card_says_what_marked_says(pipeline: CaptionPipeline, record: Record,
 def test_the_first_name_of_a_page_is_told_when_it_was_renamed() -> None:
     """Its number is 0, which was trimmed like a flag that is not set."""
     pipeline = CaptionPipeline(steps=(RenameTags(aliases={"solo": "vulpes"}),))
-    cards = Cards(pipeline, estimate_tokens, draws=1)
+    cards = Cards(pipeline, estimate_tokens, draws=1, epoch=0, samples=0)
     ((told,),) = (draw["g"] for draw in cards.card(Record("1", (Tag("solo"),)))["d"])
     assert cards.names.list()[told[4]] == "solo"
 
