@@ -62,8 +62,21 @@ class SharedEpoch:
     def __reduce__(self) -> tuple[Callable[..., SharedEpoch], tuple[Any, ...]]:
         if get_spawning_popen() is None:
             return SharedEpoch, (self.get(),)
-        # Pickled here, since the pickler that called us need not be the one that knows shared memory.
-        return _attached, (bytes(ForkingPickler.dumps(self._cell)),)
+        return _attached, (for_a_child(self._cell),)
+
+
+def for_a_child(memory: Any) -> bytes:
+    """Shared memory (a `Value`, an `Array`) in the form in which the process being started gets it.
+
+    Pickled here, since the pickler that called us need not be the one that knows shared memory.
+    """
+    pickled = bytes(ForkingPickler.dumps(memory))
+    # Two pieces of memory often lie in one arena, whose descriptor then is handed over twice; Python before
+    # 3.12 refuses to start a process with "bad value(s) in fds_to_keep" for that.
+    descriptors = getattr(get_spawning_popen(), "_fds", None)
+    if isinstance(descriptors, list):
+        descriptors[:] = dict.fromkeys(descriptors)
+    return pickled
 
 
 def _attached(cell: bytes) -> SharedEpoch:

@@ -7,10 +7,9 @@ import os
 import pickle
 from hashlib import blake2b
 from multiprocessing.context import get_spawning_popen
-from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
-from captionkit.adapters.epoch import SharedEpoch
+from captionkit.adapters.epoch import SharedEpoch, for_a_child
 from captionkit.adapters.lookup import Records
 from captionkit.errors import DataError
 from captionkit.record import Record
@@ -77,8 +76,7 @@ class Visits:
 
     def __getstate__(self) -> dict[str, Any]:
         if get_spawning_popen() is not None:  # A worker is being started, and may have the memory itself.
-            # Pickled here: the pickler that called us need not be the one that knows shared memory.
-            return self.__dict__ | {"_counts": (True, bytes(ForkingPickler.dumps(self._counts)))}
+            return self.__dict__ | {"_counts": (True, for_a_child(self._counts))}
         return self.__dict__ | {"_counts": (False, bytes(memoryview(self._counts.get_obj()).cast("B")))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -124,3 +124,21 @@ def test_captionkit_imports_no_adapter() -> None:
     code = "import sys, captionkit\nprint(*[name for name in sys.modules if 'captionkit.adapters' in name])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert said.stdout.strip() == ""
+
+
+def add(epochs: list[SharedEpoch], pipe: Connection) -> None:
+    """In another process: says the sum."""
+    pipe.send(sum(epoch.get() for epoch in epochs))
+
+
+@pytest.mark.parametrize("how", ["spawn", "forkserver"])
+def test_several_pieces_of_one_arena_reach_a_process(how: str) -> None:
+    # Small pieces of shared memory lie in one arena; its descriptor was handed over once for each, and whether
+    # two did lie together hung on all that the process had shared before: CI failed where no other run had.
+    context: Any = multiprocessing.get_context(how)
+    here, there = context.Pipe()
+    process = context.Process(target=add, args=([SharedEpoch(number) for number in range(20)], there))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    assert here.recv() == sum(range(20))
