@@ -71,11 +71,11 @@ def for_a_child(memory: Any) -> bytes:
     Pickled here, since the pickler that called us need not be the one that knows shared memory.
     """
     pickled = bytes(ForkingPickler.dumps(memory))
-    # Two pieces of memory often lie in one arena, whose descriptor then is handed over twice; Python before
-    # 3.12 refuses to start a process with "bad value(s) in fds_to_keep" for that.
-    descriptors = getattr(get_spawning_popen(), "_fds", None)
-    if isinstance(descriptors, list):
-        descriptors[:] = dict.fromkeys(descriptors)
+    # Two pieces of memory often lie in one arena, whose descriptor then is handed over twice; Python refuses to
+    # spawn a process with "bad value(s) in fds_to_keep" for that. A fork server tells them by their place.
+    popen: Any = get_spawning_popen()
+    if popen.method == "spawn" and isinstance(getattr(popen, "_fds", None), list):
+        popen._fds[:] = dict.fromkeys(popen._fds)
     return pickled
 
 
