@@ -71,7 +71,7 @@ def for_a_child(memory: Any) -> bytes:
     Pickled here, since the pickler that called us need not be the one that knows shared memory.
     """
     pickled = bytes(ForkingPickler.dumps(memory))
-    # Two pieces of memory often lie in one arena, whose descriptor then is handed over twice; Python refuses to
+    # Two pieces of memory often lie in one arena, whose descriptor is handed over twice; Python refuses to
     # spawn a process with "bad value(s) in fds_to_keep" for that. A fork server tells them by their place.
     popen: Any = get_spawning_popen()
     if popen.method == "spawn" and isinstance(getattr(popen, "_fds", None), list):

@@ -133,8 +133,8 @@ def add(epochs: list[SharedEpoch], pipe: Connection) -> None:
 
 @pytest.mark.parametrize("how", ["spawn", "forkserver"])
 def test_several_pieces_of_one_arena_reach_a_process(how: str) -> None:
-    # Small pieces of shared memory lie in one arena; its descriptor was handed over once for each. Whether two
-    # did lie together hung on all that the process had shared before: one test run of many failed.
+    # Small pieces of shared memory lie in one arena; its descriptor was handed over once for each. Whether
+    # two did lie together hung on all that the process had shared before: one test run of many failed.
     context: Any = multiprocessing.get_context(how)
     here, there = context.Pipe()
     process = context.Process(target=add, args=([SharedEpoch(number) for number in range(20)], there))
