@@ -17,7 +17,7 @@ from captionkit.readers.fields import CAPTION_KEYS, IMAGE_KEYS, TAGS_KEY
 from captionkit.readers.jsonl import open_lines, record_of
 from captionkit.readers.source import Block, Report, Source
 from captionkit.readers.table_columns import check_columns
-from captionkit.readers.text import decode, unreadable
+from captionkit.readers.text import decode, next_line, unreadable
 from captionkit.record import Record
 
 ROWS_PER_BLOCK = 2048
@@ -179,7 +179,7 @@ class _Lines:
         return self._peeked
 
     def _read(self) -> str:
-        line = self.opened.readline()
+        line = next_line(self.opened, self.file, self.number + 1)
         if not line:
             raise StopIteration
         first, number = self.num_bytes == 0, self.number + 1

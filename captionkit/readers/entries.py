@@ -13,7 +13,7 @@ from captionkit.readers.fields import Fields, parse_object
 from captionkit.readers.json_stream import Layout, Piece, json_pieces
 from captionkit.readers.jsonl import BYTES_PER_BLOCK, open_lines
 from captionkit.readers.source import Block, Report
-from captionkit.readers.text import UTF8_BOM, decode, unreadable
+from captionkit.readers.text import UTF8_BOM, decode, next_lines, unreadable
 from captionkit.record import Record
 
 
@@ -106,7 +106,10 @@ def line_blocks(file: Path, reader: EntryReader) -> Iterator[Block]:
     with opened as lines:
         while True:
             try:
-                some = tuple(lines.readlines(BYTES_PER_BLOCK))
+                some = next_lines(lines, file, number, BYTES_PER_BLOCK)
+            except DataError as error:
+                yield LinesBlock(file, number, offset, (), reader, error)
+                return
             except (OSError, EOFError, zlib.error) as error:  # Of a `.gz` that is cut short.
                 yield LinesBlock(file, number, offset, (), reader, unreadable(file, error))
                 return

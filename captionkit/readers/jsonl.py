@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from captionkit.errors import CaptionkitError, DataError
 from captionkit.readers.facts import facts_in
@@ -22,7 +22,7 @@ from captionkit.readers.fields import (
     tags_in,
 )
 from captionkit.readers.source import Block, Report, Source, strict
-from captionkit.readers.text import UTF8_BOM, decode, unreadable
+from captionkit.readers.text import UTF8_BOM, decode, next_lines, unreadable
 from captionkit.record import Record
 
 BYTES_PER_BLOCK = 1 << 20
@@ -85,7 +85,7 @@ class JsonlSource(Source):
         empty, number, offset = True, 1, 0
         try:
             with open_lines(self.file) as lines:
-                while some := tuple(lines.readlines(BYTES_PER_BLOCK)):
+                while some := next_lines(lines, self.file, number, BYTES_PER_BLOCK):
                     empty = empty and not b"".join(some).removeprefix(UTF8_BOM).strip()
                     yield JsonlBlock(self.file, number, offset, some)
                     number, offset = number + len(some), offset + sum(map(len, some))
@@ -95,9 +95,9 @@ class JsonlSource(Source):
             raise DataError("holds no records", where=str(self.file), hint="write one JSON object per line")
 
 
-def open_lines(file: Path) -> IO[bytes] | gzip.GzipFile:
+def open_lines(file: Path) -> IO[bytes]:
     """The bytes of a text file, unpacked when its suffix is `.gz`."""
-    return gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb")
+    return cast(IO[bytes], gzip.open(file)) if file.suffix.lower() == ".gz" else file.open("rb")
 
 
 def read_jsonl(path: str | os.PathLike[str], *, on_error: Report | None = None) -> Iterator[Record]:

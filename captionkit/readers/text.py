@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from typing import IO
 
 from captionkit.errors import DataError
 
 UTF8_BOM = b"\xef\xbb\xbf"
 UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+LONGEST_LINE = 64 << 20
+"""In bytes. Nothing that describes a picture is longer; a packed file of a few megabytes may hold a line that
+fills all memory."""
 
 
 def read_text(path: Path) -> str:
@@ -17,10 +21,40 @@ def read_text(path: Path) -> str:
     Raises `DataError` when the file cannot be read or is not UTF-8.
     """
     try:
+        # A named pipe would keep us waiting for its writer for ever.
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise DataError("is no regular file", where=str(path), hint="move it away, or write a file")
         data = path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
     return decode(data, path)
+
+
+def next_line(opened: IO[bytes], path: Path, number: int) -> bytes:
+    """Line `number` of a file with its end; empty at the end of the file.
+
+    Raises `DataError` for a line of more than `LONGEST_LINE` bytes.
+    """
+    line = opened.readline(LONGEST_LINE + 1)
+    if len(line) > LONGEST_LINE:
+        raise DataError(
+            f"the line is longer than {LONGEST_LINE >> 20} MiB",
+            where=f"{path}:{number}",
+            hint="write one record per line",
+        )
+    return line
+
+
+def next_lines(opened: IO[bytes], path: Path, number: int, amount: int) -> tuple[bytes, ...]:
+    """Lines from `number` on, until they are `amount` bytes or more; none at the end of the file.
+
+    Raises `DataError` as `next_line` does.
+    """
+    lines: list[bytes] = []
+    while amount > 0 and (line := next_line(opened, path, number + len(lines))):
+        lines.append(line)
+        amount -= len(line)
+    return tuple(lines)
 
 
 def decode(data: bytes, path: Path, *, line: int = 1, offset: int = 0) -> str:
