@@ -70,12 +70,13 @@ class LatentCache:
     def path_of(self, picture: Picture, fit: Fit) -> Path:
         """The file of one picture in one bucket. Raises PictureError when the picture itself is gone."""
         try:
-            stat = picture.path.stat()
+            stat = os.stat(picture.place.path)
         except OSError as error:
-            raise PictureError(str(picture.path), error.strerror or "no such file") from error
+            raise PictureError(picture.place.name, error.strerror or "no such file") from error
         parts = (
             self.fingerprint,
-            picture.path.resolve(),
+            os.path.realpath(picture.place.path),
+            picture.place.offset,
             stat.st_size,
             stat.st_mtime_ns,
             fit,
@@ -94,7 +95,7 @@ class LatentCache:
             with contextlib.suppress(OSError):
                 path.unlink()
             raise PictureError(
-                str(picture.path), f"its cached latents cannot be read ({error}); start again to rebuild"
+                picture.place.name, f"its cached latents cannot be read ({error}); start again to rebuild"
             ) from error
         side = "mirrored" if mirrored else "plain"
         return tensors[f"{side}.mean"].float(), tensors[f"{side}.std"].float()

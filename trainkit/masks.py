@@ -17,6 +17,7 @@ from torch import Tensor
 from trainkit.buckets import Fit, Size
 from trainkit.errors import PictureError
 from trainkit.images import cut, read_gray, read_layers
+from trainkit.place import Place
 
 Masks = Literal["none", "alpha", "file"]
 
@@ -24,15 +25,16 @@ _ENDINGS = ("-masklabel.png", ".mask.png")
 """What stands behind a picture's name without its suffix: as OneTrainer names masks, and a plainer way."""
 
 
-def mask_of(picture: Path, masks: Masks) -> Path | None:
+def mask_of(picture: Place, masks: Masks) -> Place | None:
     """Where the mask of a picture stands: in the picture itself, in a file beside it, or nowhere (all of it
     counts)."""
     if masks == "alpha":
         return picture
     if masks == "none":
         return None
-    beside = (picture.with_name(picture.stem + ending) for ending in _ENDINGS)
-    return next((path for path in beside if path.is_file()), None)
+    path = Path(picture.path)
+    beside = (path.with_name(path.stem + ending) for ending in _ENDINGS)
+    return next((Place(str(path)) for path in beside if path.is_file()), None)
 
 
 def is_mask(path: Path) -> bool:
@@ -51,20 +53,21 @@ def _quoted(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
-def read_mask(path: Path, picture: Path, size: Size) -> Image.Image | None:
-    """The mask at ``path`` of a picture of ``size``, mode L, of any size; None when the picture has no alpha
+def read_mask(place: Place, picture: Place, size: Size) -> Image.Image | None:
+    """The mask at ``place`` of a picture of ``size``, mode L, of any size; None when the picture has no alpha
     channel to take it from.
 
     Raises PictureError when it cannot be read, or when its aspect ratio is not the picture's (to within a
     pixel of the mask).
     """
-    if path == picture:
+    path = Path(place.path)
+    if place == picture:
         return read_layers(path)[1]
     mask = read_gray(path)
     (w, h), (mask_w, mask_h) = size, mask.size
     if abs(mask_w - mask_h * w / h) > 1 and abs(mask_h - mask_w * h / w) > 1:
         raise PictureError(
-            str(picture),
+            picture.name,
             f"its mask {path.name} is {mask_w}x{mask_h}, which is no scaled copy of {w}x{h}; draw it anew",
         )
     return mask

@@ -16,6 +16,7 @@ from trainkit.buckets import Size
 from trainkit.errors import PictureError
 from trainkit.images import read_layers
 from trainkit.masks import Masks, mask_of, read_mask
+from trainkit.place import Place
 
 WEIGHT_FACT = "loss_weight"
 """The fact of a record that says how much its picture counts."""
@@ -29,16 +30,16 @@ class Picture:
     """One usable picture: what is known about it, where it is, and how much it counts."""
 
     record: Record
-    path: Path
+    place: Place
     size: Size
     """Width and height in pixels, upright."""
     may_flip: bool
     """Whether any caption pipeline of the run may mirror it."""
     weight: float = 1.0
     """Factor on its loss, 0 or more."""
-    mask: Path | None = None
-    """File of its mask: a gray picture, or the picture itself, whose alpha channel is meant then. None when
-    all of it counts."""
+    mask: Place | None = None
+    """Where its mask lies: a gray picture, or the picture itself, whose alpha channel is meant then. None
+    when all of it counts."""
 
 
 def load_layers(picture: Picture, ground: str) -> tuple[Image.Image, Image.Image | None]:
@@ -47,13 +48,13 @@ def load_layers(picture: Picture, ground: str) -> tuple[Image.Image, Image.Image
     Raises PictureError when one of the two cannot be used, or when the picture's size is no longer the one
     that was planned with.
     """
-    image, alpha = read_layers(picture.path, ground)
+    image, alpha = read_layers(Path(picture.place.path), ground)
     if image.size != picture.size:
         (w, h), (found_w, found_h) = picture.size, image.size
         raise PictureError(
-            str(picture.path), f"the manifest says {w}x{h}, the file is {found_w}x{found_h}: prepare again"
+            picture.place.name, f"the manifest says {w}x{h}, the file is {found_w}x{found_h}: prepare again"
         )
-    return image, alpha if picture.mask == picture.path else load_mask(picture)
+    return image, alpha if picture.mask == picture.place else load_mask(picture)
 
 
 def load_image(picture: Picture, ground: str) -> Image.Image:
@@ -63,7 +64,7 @@ def load_image(picture: Picture, ground: str) -> Image.Image:
 
 def load_mask(picture: Picture) -> Image.Image | None:
     """The mask of a picture, None when all of it counts; raises PictureError when it cannot be used."""
-    return None if picture.mask is None else read_mask(picture.mask, picture.path, picture.size)
+    return None if picture.mask is None else read_mask(picture.mask, picture.place, picture.size)
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ class Maker:
     def __call__(self, record: Record, size: Size) -> Picture:
         """Raises PictureError when the record's ``loss_weight`` is none."""
         assert record.image is not None, "seen to before the size was known"
-        path = self.folder / record.image
+        place = Place(str(self.folder / record.image))
         may_flip = any(pipeline.may_flip(record) for pipeline in self.pipelines)
-        return Picture(record, path, size, may_flip, self._weight(record), mask_of(path, self.masks))
+        return Picture(record, place, size, may_flip, self._weight(record), mask_of(place, self.masks))
 
     def _weight(self, record: Record) -> float:
         own = record.fact(WEIGHT_FACT)

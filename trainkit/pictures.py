@@ -196,7 +196,7 @@ def _measured(records: list[Record], make: Maker, progress: bool) -> Iterator[Pi
             return PictureError(record.id, "the record names no picture")
         try:
             picture = make(record, picture_size(make.folder / record.image))
-            if picture.mask != picture.path:
+            if picture.mask != picture.place:
                 load_mask(picture)
         except PictureError as error:
             return error

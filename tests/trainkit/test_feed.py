@@ -49,7 +49,7 @@ def manifest_of(folder: Path, path: Path, **columns: list[Any]) -> Path:
     """A manifest of a folder's pictures, with more columns or other values."""
     found = read_data(DataConfig(path=folder), [])
     rows = {
-        "image": [str(p.path) for p in found.pictures],
+        "image": [p.place.path for p in found.pictures],
         "id": [p.record.id for p in found.pictures],
         "width": found.sizes[:, 0].tolist(),
         "height": found.sizes[:, 1].tolist(),
@@ -136,7 +136,7 @@ def test_an_unreadable_picture_becomes_a_blank_of_weight_zero(
             sizes = np.array([p.size for p in feed.pictures], dtype=np.int32)
             cache.fill(feed.pictures, place(sizes, BUCKETS), vae, torch.device("cpu"))
         draw = feed.plan[0].draws[2]
-        path = feed.pictures[draw.picture].path
+        path = Path(feed.pictures[draw.picture].place.path)
         content, stat = path.read_bytes(), path.stat()
         path.unlink()
         batch = feed[0]
@@ -180,7 +180,7 @@ def test_what_is_wrong_with_a_row_is_found_in_its_turn(pictures: Path, tmp_path:
     )
     feed = make_feed(bad)
     batch = feed[0]
-    path = feed.pictures[drawn[1]].path
+    path = Path(feed.pictures[drawn[1]].place.path)
     reason = f"the manifest says {2 * width}x{2 * height}, the file is {width}x{height}: prepare again"
     assert batch.problems == [(str(path), reason)]
     assert batch.weight.tolist() == [2, 0, 2, 2, 2, 2]

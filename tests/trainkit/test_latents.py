@@ -69,7 +69,7 @@ def test_cached_latents_are_those_of_the_pixels(own_pictures: Path, tmp_path: Pa
     assert {p.may_flip for p in pictures} == {True, False}
     for picture in pictures:
         for mirrored in (False, True) if picture.may_flip else (False,):
-            pixels = to_bucket(read_picture(picture.path), placed_in(picture), mirrored=mirrored)
+            pixels = to_bucket(read_picture(Path(picture.place.path)), placed_in(picture), mirrored=mirrored)
             mean, std = encode(vae, pixels[None])
             found = cache.load(picture, placed_in(picture), mirrored)
             assert found[0].shape == (4, placed_in(picture).bucket[1] // 8, placed_in(picture).bucket[0] // 8)
@@ -110,7 +110,7 @@ def test_a_changed_picture_is_encoded_anew(own_pictures: Path, tmp_path: Path, v
     picture = usable(own_pictures)[0]
     fill(cache, [picture], vae)
     assert cache.has(picture, placed_in(picture))
-    os.utime(picture.path, ns=(1, 1))
+    os.utime(picture.place.path, ns=(1, 1))
     assert not cache.has(picture, placed_in(picture))
 
 
@@ -145,9 +145,9 @@ def test_a_file_broken_while_training_is_reported_and_removed(
 def test_a_picture_that_is_gone_is_named(own_pictures: Path, tmp_path: Path, vae: Any) -> None:
     cache = LatentCache(tmp_path / "latents", "x", "white")
     pictures = usable(own_pictures)
-    pictures[3].path.unlink()
+    Path(pictures[3].place.path).unlink()
     (error,) = fill(cache, pictures, vae)
-    assert error.picture == str(pictures[3].path)
+    assert error.picture == pictures[3].place.name
     assert all(cache.has(p, placed_in(p)) for p in pictures if p != pictures[3])
     with pytest.raises(PictureError, match="No such file"):
         cache.load(pictures[3], placed_in(pictures[3]), False)
@@ -176,7 +176,7 @@ def test_a_picture_of_another_size_than_was_planned_is_named(
     width, height = first.size
     (error,) = fill(cache, [wrong, *rest], vae)
     assert str(error) == (
-        f"{first.path}: the manifest says 512x512, the file is {width}x{height}: prepare again"
+        f"{first.place.name}: the manifest says 512x512, the file is {width}x{height}: prepare again"
     )
     assert not cache.has(wrong, placed_in(wrong))
     assert all(cache.has(p, placed_in(p)) for p in rest)

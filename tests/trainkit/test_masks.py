@@ -15,6 +15,7 @@ from trainkit.buckets import fit
 from trainkit.errors import PictureError
 from trainkit.images import to_bucket
 from trainkit.masks import is_mask, latent_mask, mask_of, read_mask
+from trainkit.place import Place
 
 
 def speckled(width: int, height: int) -> Image.Image:
@@ -63,19 +64,20 @@ def test_a_mask_covers_what_it_covers_in_the_picture(size: tuple[int, int], scal
 
 
 def test_masks_are_found_by_name(tmp_path: Path) -> None:
-    picture = tmp_path / "fox [1].jpg"
-    picture.touch()
+    path = tmp_path / "fox [1].jpg"
+    path.touch()
+    picture = Place(str(path))
     assert mask_of(picture, "none") is None
     assert mask_of(picture, "alpha") == picture
     assert mask_of(picture, "file") is None
     plain, labelled = tmp_path / "fox [1].mask.png", tmp_path / "fox [1]-masklabel.png"
     plain.touch()
-    assert mask_of(picture, "file") == plain
+    assert mask_of(picture, "file") == Place(str(plain))
     labelled.touch()
-    assert mask_of(picture, "file") == labelled
+    assert mask_of(picture, "file") == Place(str(labelled))
     assert is_mask(plain)
     assert is_mask(labelled)
-    assert not is_mask(picture)
+    assert not is_mask(path)
 
 
 @pytest.mark.parametrize("name", ["a.mask.png", "a-masklabel.png", ".mask.png", "-masklabel.png", "a.png"])
@@ -92,11 +94,11 @@ def test_the_alpha_channel_is_a_mask(tmp_path: Path) -> None:
     image = Image.new("RGB", (30, 20), "red")
     image.putalpha(alpha)
     image.save(path)
-    mask = read_mask(path, path, (30, 20))
+    mask = read_mask(Place(str(path)), Place(str(path)), (30, 20))
     assert mask is not None
     assert np.array_equal(np.asarray(mask), np.asarray(alpha))
     image.convert("RGB").save(path)
-    assert read_mask(path, path, (30, 20)) is None
+    assert read_mask(Place(str(path)), Place(str(path)), (30, 20)) is None
 
 
 @pytest.mark.parametrize(
@@ -117,12 +119,12 @@ def test_a_mask_is_a_scaled_copy_or_refused(tmp_path: Path, size: tuple[int, int
     path, picture = tmp_path / "a.mask.png", tmp_path / "a.jpg"
     Image.new("L", size, 255).save(path)
     if fits:
-        mask = read_mask(path, picture, (300, 200))
+        mask = read_mask(Place(str(path)), Place(str(picture)), (300, 200))
         assert mask is not None
         assert mask.size == size
         return
     with pytest.raises(PictureError) as caught:
-        read_mask(path, picture, (300, 200))
+        read_mask(Place(str(path)), Place(str(picture)), (300, 200))
     width, height = size
     assert str(caught.value) == (
         f"{picture}: its mask a.mask.png is {width}x{height}, which is no scaled copy of 300x200; "
@@ -138,7 +140,7 @@ def test_masks_of_every_mode_are_gray(tmp_path: Path, mode: str) -> None:
         Image.fromarray(np.asarray(half).astype(np.uint16) * 257) if mode == "I;16" else half.convert(mode)
     )
     stored.save(tmp_path / "a.mask.png")
-    mask = read_mask(tmp_path / "a.mask.png", tmp_path / "a.png", (40, 20))
+    mask = read_mask(Place(str(tmp_path / "a.mask.png")), Place(str(tmp_path / "a.png")), (40, 20))
     assert mask is not None
     assert np.array_equal(np.asarray(mask), np.asarray(half))
 
@@ -146,4 +148,4 @@ def test_masks_of_every_mode_are_gray(tmp_path: Path, mode: str) -> None:
 def test_a_broken_mask_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mask.png").write_bytes(b"nothing")
     with pytest.raises(PictureError, match=r"a\.mask\.png: is not a picture"):
-        read_mask(tmp_path / "a.mask.png", tmp_path / "a.png", (40, 20))
+        read_mask(Place(str(tmp_path / "a.mask.png")), Place(str(tmp_path / "a.png")), (40, 20))

@@ -17,6 +17,7 @@ from captionkit import CaptionPipeline, FlipRule
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.picture import load_image, load_layers, load_mask
 from trainkit.pictures import DataConfig, DataSet, read_data
+from trainkit.place import Place
 
 
 def lay(folder: Path, name: str, size: tuple[int, int] = (40, 30), **fields: Any) -> Path:
@@ -132,7 +133,7 @@ def test_masks_are_no_pictures_and_wrong_ones_are_named(tmp_path: Path) -> None:
         assert data.skipped == ()
     data = read(tmp_path, masks="file", max_bad_share=0.5)
     assert [(p.record.id, p.mask) for p in data.pictures] == [
-        ("a", tmp_path / "a-masklabel.png"),
+        ("a", Place(str(tmp_path / "a-masklabel.png"))),
         ("c", None),
     ]
     (skipped,) = data.skipped

@@ -63,7 +63,7 @@ def write_page(
         colours={name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in FIGURE_COLOURS.items()},
         curve=curve,
         sheet=_png(Image.open(previews[-1])) if previews else None,
-        records=[_explained(result.pipelines[0], p.record, p.path) for p in _interesting(result)],
+        records=[_explained(result.pipelines[0], p.record, Path(p.place.path)) for p in _interesting(result)],
         flips=_flips(result),
         num_scenes=len(scenes),
         run=run,
