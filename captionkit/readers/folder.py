@@ -58,6 +58,10 @@ class FolderSource(Source):
 
     folder: Path
     sentences: bool = True
+    per_block: int = PICTURES_PER_BLOCK
+    """So many stems are a block."""
+    except_in: Path | None = None
+    """A folder that is passed over, such as one that is being written below this one."""
 
     @property
     def unit(self) -> str:
@@ -78,13 +82,15 @@ class FolderSource(Source):
         empty = True
         table: Path | None = None
         for place, names in _walk(self.folder, frozenset(), report):
+            if self.except_in is not None and place.is_relative_to(self.except_in):
+                continue
             pictures, sidecars = _sorted_out(names)
             for error in _never_read(place, names, pictures, sidecars):
                 report(error)
             table = table or next((place / name for name in names if name.endswith(".jsonl")), None)
             empty = empty and not pictures
             stems = iter(pictures)
-            while some := list(islice(stems, PICTURES_PER_BLOCK)):
+            while some := list(islice(stems, self.per_block)):
                 of_some = tuple((stem, tuple(pictures[stem])) for stem in some)
                 beside = {stem: sidecars[stem] for stem in some if stem in sidecars}
                 yield FolderBlock(self.folder, place, of_some, beside, table, self.sentences)

@@ -38,6 +38,10 @@ class Member(NamedTuple):
     """What it holds; None where nobody wanted that."""
     fault: DataError | None
     """Why it cannot be used."""
+    offset: int = 0
+    """Where what it holds begins in the tar, in bytes."""
+    length: int = 0
+    """How many bytes it holds."""
 
 
 class DamagedError(DataError):
@@ -201,9 +205,10 @@ def _member(
             data = file.content(info.size)
             if len(data) < info.size:
                 raise EOFError("the file ends in the middle of a sidecar")
-            return Member(name, data, None)
+            return Member(name, data, None, info.offset_data, info.size)
     where = f"{shard}/{name.encode('utf-8', 'backslashreplace').decode()}"
-    return Member(name, None, None if fault is None else DataError(fault, where=where))
+    fault_of = None if fault is None else DataError(fault, where=where)
+    return Member(name, None, fault_of, info.offset_data, info.size)
 
 
 def _fault(info: tarfile.TarInfo, name: str) -> str | None:

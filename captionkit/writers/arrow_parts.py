@@ -25,7 +25,7 @@ from captionkit.writers.arrow_batch import (
     tag_type,
 )
 from captionkit.writers.fact_columns import FactUse, columns, from_json, merged, to_json
-from captionkit.writers.fields import HUMAN, as_unicode, readable
+from captionkit.writers.fields import HUMAN, TAKEN, as_unicode, readable
 from captionkit.writers.parts import Parts
 from captionkit.writers.target import Losses, Sink
 
@@ -34,10 +34,13 @@ _LARGE_BYTES = 1 << 26
 """So much Arrow data is gathered into one row group or batch at most."""
 
 
-def encode_arrow(records: Iterable[Record], losses: Losses) -> bytes:
-    """The records as Arrow IPC bytes, compressed, with the use of their facts in the schema's metadata."""
+def encode_arrow(records: Iterable[Record], losses: Losses, taken: frozenset[str] = TAKEN) -> bytes:
+    """The records as Arrow IPC bytes, compressed, with the use of their facts in the schema's metadata.
+
+    Facts whose names are `taken` stand in the column info.
+    """
     pa = pyarrow()
-    rows = readable(records, losses)
+    rows = readable(records, losses, taken)
     try:
         batch, uses = batch_of(rows)
     except UnicodeEncodeError:

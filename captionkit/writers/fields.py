@@ -28,13 +28,15 @@ _MOST_BITS = 14_000
 Entry: TypeAlias = str | dict[str, object]
 
 
-def fields_of(record: Record, losses: Losses | None = None) -> dict[str, object]:
+def fields_of(
+    record: Record, losses: Losses | None = None, taken: frozenset[str] = TAKEN
+) -> dict[str, object]:
     """The JSON object of which `record_of` makes this record again.
 
     Tags are a list, or lists by category where each category stands together; an entry is a name, or an
     object where the tag has a source or a score. Captions stand under "caption" when there is one by a
     human, else under "captions". A fact stands under its own name, or under "info" where that name has
-    another meaning, such as "text".
+    another meaning, such as "text": where it is one of `taken`.
 
     What JSON or the reader of it does not allow is left out or changed, and noted in `losses`: infinite
     numbers, numbers of thousands of digits, spaces around captions and captions of spaces alone, a separator
@@ -58,7 +60,7 @@ def fields_of(record: Record, losses: Losses | None = None) -> dict[str, object]
         fields.update(_prose(record.prose, losses, record.id))
     if record.info:
         assert isinstance(record.info, tuple)  # The record has seen to it.
-        fields.update(fact_fields(record.info, losses, record.id))
+        fields.update(fact_fields(record.info, losses, record.id, taken))
     return fields
 
 
@@ -67,12 +69,14 @@ def has_content(record: Record) -> bool:
     return bool(record.tags) or any(piece.text.strip() for piece in record.prose)
 
 
-def readable(records: Iterable[Record], losses: Losses) -> list[dict[str, object]]:
+def readable(
+    records: Iterable[Record], losses: Losses, taken: frozenset[str] = TAKEN
+) -> list[dict[str, object]]:
     """The fields of all records that `record_of` would take; the others are noted."""
     rows: list[dict[str, object]] = []
     for record in records:
         if has_content(record):
-            rows.append(fields_of(record, losses))
+            rows.append(fields_of(record, losses, taken))
         else:
             losses.leave_out("records without tags and captions", record.id)
     return rows
