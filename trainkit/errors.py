@@ -32,9 +32,34 @@ class PictureError(TrainkitError):
         super().__init__(f"{picture}: {reason}")
 
 
+class StoreError(TrainkitError):
+    """A store of pictures that does not answer, or cannot be asked."""
+
+
 class LaunchError(TrainkitError):
     """Processes that were started in a way in which they would not work together."""
 
 
 class CheckpointError(TrainkitError):
     """A checkpoint that could not be written, or does not belong to this run."""
+
+
+class LockError(TrainkitError):
+    """A run's folder that another process works in, or that cannot be one."""
+
+
+class LoaderError(TrainkitError):
+    """Micro-batches could not be prepared. ``trace`` is the traceback, for whoever mends trainkit; perhaps
+    empty."""
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        self.trace = trace
+        super().__init__(message)
+
+
+class CacheError(TrainkitError):
+    """A cache of latents or texts that cannot be written, or for which there is no room."""
+
+
+class DamagedError(CacheError):
+    """A file of a cache that is not as it was written; the message says how, not which."""

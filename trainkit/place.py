@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from trainkit.errors import PictureError
+
+STORES = frozenset(
+    {
+        *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "r2", "hf", "http", "https"),
+        *("webdav", "sftp", "ssh", "ftp", "smb", "hdfs", "webhdfs", "memory"),
+    }
+)
+"""What a URL may begin with. Of fsspec's other protocols some read local files, some run what they find
+(``reference``, chains with "::"), and a table of pictures may come from anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +37,68 @@ class Place:
     def name(self) -> str:
         """What errors and reports call it: the path, or ``tar/member``."""
         return f"{self.path}/{self.member}" if self.member else self.path
+
+    @property
+    def remote(self) -> bool:
+        """Whether it lies in a store, and not on a disk."""
+        return is_url(self.path)
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is a URL, and not a local path."""
+    return "://" in path
+
+
+def place_of(
+    where: str,
+    root: str,
+    image: str,
+    container: str | None = None,
+    offset: int = 0,
+    length: int | None = None,
+    digest: bytes | None = None,
+    *,
+    absolute: bool = False,
+) -> Place:
+    """The place of a picture that a table names, below ``root``, a folder or a URL.
+
+    ``image`` is a path relative to the root, or where ``absolute`` allows it a local absolute one; in a tar
+    ``container``, which is relative to the root or a URL, it is ``tar/name in the tar``. Links on a disk are
+    followed: they were put there by its owner, and not by whoever wrote the table. Raises PictureError, which
+    says ``where`` that stands, for a path that leads out of the root.
+    """
+    if container is None:
+        return Place(_below(where, root, image, absolute), offset, length, digest)
+    path = _below(where, root, container, False)
+    return Place(path, offset, length, digest, image.removeprefix(f"{container}/"))
+
+
+def _below(where: str, root: str, path: str, absolute: bool) -> str:
+    """``path`` below ``root``; a URL, or an absolute path where it is allowed, stands for itself."""
+    if not path or "\0" in path or "::" in path or ".." in path.replace("\\", "/").split("/"):
+        raise PictureError(where, f"the path {path!r} leads out of {root}; it may hold no '..' and no '::'")
+    if not is_url(path) and os.path.isabs(path):
+        if absolute and not is_url(root):
+            return os.path.normpath(path)
+        raise PictureError(where, f"the path {path!r} is absolute; it must be relative to {root}")
+    if is_url(path) or is_url(root):
+        url = path if is_url(path) else f"{root.rstrip('/')}/{path}"
+        if wrong := wrong_with_url(url):
+            raise PictureError(where, wrong)
+        return url
+    return os.path.normpath(os.path.join(root, path))
+
+
+def wrong_with_url(url: str) -> str | None:
+    """What forbids to read from a URL; None when nothing does."""
+    protocol, _, rest = url.partition("://")
+    if protocol not in STORES:
+        return f"{url!r}: {protocol}:// is no store; these are: {', '.join(sorted(STORES))}"
+    try:
+        named = "@" in urlsplit(url).netloc and protocol not in {"abfs", "abfss", "az"}
+    except ValueError:
+        return f"{url!r} is no URL"
+    if named:
+        # It would stand in every report.
+        return f"the URL of {rest.rpartition('@')[2]!r} holds a name or password; put it in the environment"
+    return None

@@ -1,0 +1,1 @@
+"""Reading the bytes of pictures: from files, from tars, from object storage."""

@@ -1,0 +1,127 @@
+"""Bytes from object storage through fsspec, asked for again while a failure may pass."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from typing import Any
+
+from trainkit.errors import PictureError, StoreError
+from trainkit.place import Place
+from trainkit.store.failures import in_words, may_pass
+from trainkit.store.settings import StoreConfig
+from trainkit.store.trouble import Tally
+
+
+class Remote:
+    """The stores as one process sees them.
+
+    fsspec's file systems do not survive a fork, so every process makes its own.
+    """
+
+    def __init__(self, config: StoreConfig) -> None:
+        self.config = config
+        self.tally = Tally()
+        self._lock = threading.Lock()
+        self._given_up = threading.Event()
+        self._systems: dict[str, Any] = {}
+
+    def get(self, place: Place) -> bytes:
+        """The bytes of a picture, as the store hands them over.
+
+        Raises PictureError for what will not pass, or passed too late while the store answered others;
+        StoreError when the store answered nobody for the time of its patience, or cannot be asked at all.
+        """
+        store = self._store_of(place.path)
+        began = time.monotonic()
+        for attempt in itertools.count():
+            try:
+                data = self._ask(place)
+            except (PictureError, StoreError):
+                raise
+            except Exception as error:  # Whatever a library below fsspec raises.
+                if not may_pass(error):
+                    raise PictureError(place.name, in_words(error)) from error
+                wait = self._wait(place, attempt)
+                if time.monotonic() + wait > began + self.config.patience:
+                    raise self._too_late(place, store, began, error) from error
+                with self.tally.waiting(f"{store}: {in_words(error)}", self.config.patience):
+                    given_up = self._given_up.wait(wait)
+                if given_up:  # By another thread.
+                    raise self._too_late(place, store, began, error) from error
+            else:
+                self.tally.answered()
+                self._given_up.clear()
+                return data
+        raise AssertionError("counts for ever")
+
+    def _ask(self, place: Place) -> bytes:
+        system = self._system(place.path.partition("://")[0])
+        part = {} if place.length is None else {"start": place.offset, "end": place.offset + place.length}
+        if not place.member and place.length is not None and place.offset == 0:
+            part = {}  # All of an object: more than was expected is to be noticed.
+        limit = {"timeout": self.config.timeout} if system.async_impl else {}
+        data: bytes = system.cat_file(place.path, **part, **limit)
+        if part and place.length is not None and len(data) > place.length:
+            raise PictureError(
+                place.name,
+                f"the store sent {len(data):,} bytes where {place.length:,} were asked for: it does not "
+                "answer byte ranges, so pictures cannot be read out of its tars",
+            )
+        return data
+
+    def _wait(self, place: Place, attempt: int) -> float:
+        """Doubling, and spread out, so that all workers do not come back in the same moment."""
+        spread = random.Random(f"{place.name}/{attempt}").uniform(0.5, 1.0)
+        return min(self.config.longest_wait, self.config.first_wait * 2.0 ** min(attempt, 60)) * spread
+
+    def _too_late(self, place: Place, store: str, began: float, error: Exception) -> Exception:
+        seconds = f"{time.monotonic() - began:.0f} s"
+        if self.tally.answered_at > began:
+            return PictureError(place.name, f"{in_words(error)}, again and again for {seconds}")
+        self._given_up.set()
+        return StoreError(
+            f"{store} handed over nothing for {seconds} (data.store.patience is {self.config.patience:g} s), "
+            f"last asked for {place.name}: {in_words(error)}. When it answers again, start the same command "
+            "again to go on from the last checkpoint."
+        )
+
+    def _store_of(self, url: str) -> str:
+        protocol, _, rest = url.partition("://")
+        return f"{protocol}://{rest.partition('/')[0]}"
+
+    def _system(self, protocol: str) -> Any:
+        """fsspec's file system for a protocol. Raises StoreError when its package is not installed, or it
+        cannot be made with the given options."""
+        with self._lock:
+            if protocol not in self._systems:
+                self._systems[protocol] = self._make(protocol)
+            return self._systems[protocol]
+
+    def _make(self, protocol: str) -> Any:
+        import fsspec  # type: ignore[import-untyped]
+
+        options = dict(self.config.options)
+        if protocol in ("s3", "s3a"):
+            # botocore and s3fs ask again by themselves, which nobody would hear of.
+            given = options.get("config_kwargs", {})
+            limits = {"connect_timeout": self.config.timeout, "read_timeout": self.config.timeout}
+            options["config_kwargs"] = {**limits, "retries": {"total_max_attempts": 1}, **given}
+        try:
+            system = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
+        except ImportError as error:
+            raise StoreError(
+                f"{protocol}:// needs a package that is not installed: {_install(error)}"
+            ) from error
+        except Exception as error:  # Whatever a library makes of options that are not its own.
+            raise StoreError(f"data.store.options cannot be used for {protocol}://: {error}") from error
+        if protocol in ("s3", "s3a"):
+            system.retries = 1
+        return system
+
+
+def _install(error: ImportError) -> str:
+    """fsspec says what to install, in words of its own."""
+    return str(error).replace("Install", "pip install") if "Install" in str(error) else str(error)
