@@ -1,0 +1,126 @@
+"""The folder that is written: whose it is, what a killed run left in it, and how it becomes whole at once.
+
+Everything is written under ``.prepare`` inside it. When all of it is there, ``.prepare/new/manifest.json``
+is written; from then on the new files are moved into their places, ``manifest.json`` last, and a start after
+a kill in between goes on moving. A folder without ``manifest.json`` is none that may be used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainkit.errors import TrainkitError
+
+WORK = ".prepare"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class OutFolder:
+    """A prepared manifest's folder, held by this process."""
+
+    path: Path
+
+    @property
+    def work(self) -> Path:
+        """What is not finished, and what is kept for the next run."""
+        return self.path / WORK
+
+    @property
+    def new(self) -> Path:
+        """New files, by the names under which they will stand in the folder."""
+        return self.work / "new"
+
+    def finish(self) -> None:
+        """Move all new files into their places. Everything but their moving must be on the disk by now."""
+        self._sync(self.new)
+        self._move()
+
+    def clear(self) -> None:
+        """Finish what a killed run had all of, and delete what it had half of."""
+        if (self.new / MANIFEST).is_file():
+            self._move()
+        shutil.rmtree(self.new, ignore_errors=True)
+        for left in self.work.glob(".*"):  # Spools carry the number of a process that is gone.
+            left.unlink()
+        self.new.mkdir()
+
+    def _move(self) -> None:
+        order = json.loads((self.new / MANIFEST).read_text(encoding="utf-8"))
+        kept = {part["file"] for part in order["parts"]}
+        (self.path / MANIFEST).unlink(missing_ok=True)
+        for file in sorted(self.new.iterdir()):
+            if file.name != MANIFEST:
+                _replace(file, self.path / file.name)
+        for old in self.path.glob("part-*.arrow"):
+            if old.name not in kept:
+                old.unlink()
+        if not order["settings"]["quarantine"]:
+            (self.path / "quarantine.txt").unlink(missing_ok=True)
+        self._sync(self.path)
+        os.replace(self.new / MANIFEST, self.path / MANIFEST)
+        self._sync(self.path)
+
+    @staticmethod
+    def _sync(folder: Path) -> None:
+        """Names reach the disk with their folder."""
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+@contextlib.contextmanager
+def out_folder(path: Path) -> Iterator[OutFolder]:
+    """Make the folder, or take it over from an earlier run, and hold it.
+
+    Raises TrainkitError when it holds other things, or when another process is at it.
+    """
+    if path.exists() and not path.is_dir():
+        raise TrainkitError(f"{path} is a file; give a folder with -o")
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / WORK).is_dir() and (others := sorted(entry.name for entry in path.iterdir())):
+        raise TrainkitError(
+            f"{path} holds other things, such as {others[0]!r}; give a new folder, or one that an earlier "
+            "`trainkit prepare` wrote, with -o"
+        )
+    folder = OutFolder(path)
+    folder.work.mkdir(exist_ok=True)
+    with (folder.work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise TrainkitError(f"another process is preparing {path}; wait for it, or end it") from None
+        folder.clear()
+        yield folder
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A file that is on the disk when this returns."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def file_digest(path: Path) -> str:
+    """BLAKE2b of 16 bytes over a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put a file into its place; one that holds the same stays as it is, with its time."""
+    if old.is_file() and old.stat().st_size == new.stat().st_size and file_digest(old) == file_digest(new):
+        new.unlink()
+    else:
+        os.replace(new, old)

@@ -1,0 +1,173 @@
+"""From data of any kind to a prepared manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from captionkit import CaptionkitError
+from captionkit.progress import progress
+from captionkit.readers import open_source
+from captionkit.readers.folder import FolderSource
+from captionkit.readers.open import Format
+from captionkit.readers.parallel import usable_cores
+from captionkit.readers.source import Source
+from trainkit.errors import TrainkitError
+from trainkit.prepare.assemble import Assembly, Sums
+from trainkit.prepare.collect import collect, remember, spools
+from trainkit.prepare.folder import MANIFEST, WORK, out_folder, write_whole
+from trainkit.prepare.parts import Part, PartWriter
+from trainkit.prepare.problems import Problem
+from trainkit.prepare.scan import Scan, problem_of
+from trainkit.prepare.settings import PrepareConfig
+
+_PER_BLOCK = 100
+"""Pictures of a folder that one process takes at a time: a second's work with every pixel decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a run of `prepare` wrote."""
+
+    folder: Path
+    root: Path
+    rows: int
+    left_out: int
+    """Records and pictures that are no rows."""
+    found: dict[str, int]
+    """How many of each problem, those that forbid use and those that do not."""
+    num_read: int
+    """Pictures that were read; the others were known from an earlier run."""
+    parts: tuple[Part, ...]
+    fingerprint: str
+
+
+def prepare(
+    data: Path | str,
+    out: Path,
+    settings: PrepareConfig | None = None,
+    *,
+    format: Format | None = None,
+    processes: int | None = None,
+    show: bool = False,
+) -> Prepared:
+    """Write the prepared manifest of ``data`` into the folder ``out``.
+
+    ``processes`` is how many read pictures, None for one a core; what is written does not depend on it. A run
+    that was killed goes on, one that is repeated reads only pictures that changed. ``show`` draws a progress
+    bar on a terminal.
+
+    Raises TrainkitError when the folder holds other things or nothing can be used, CaptionkitError when there
+    are no data, OSError when the disk is full.
+    """
+    settings = settings or PrepareConfig()
+    source = _source(data, out, format)
+    root = settings.root if settings.root is not None else source.root
+    if not root.is_dir():
+        raise TrainkitError(f"no such folder: {root}; --root is where paths of pictures begin")
+    scan = Scan(Path(os.path.abspath(root)), settings, out / WORK / "measured")
+    watch = progress if show else _no_progress
+    with out_folder(out) as folder, spools(folder) as found:
+        total = _total(source) if show else None
+        with _problem_file(folder.new / "problems.jsonl") as tell:
+            sums = Sums()
+
+            def listed(error: CaptionkitError) -> None:
+                """What is wrong with the listing is said first, however far it is ahead of the reading."""
+                sums.problem(problem := problem_of(error, scan.root))
+                tell(problem)
+
+            with watch("reading", source.unit, total) as done:
+                cores = processes or usable_cores()
+                collect(found, source, scan, folder, processes=cores, report=listed, done=done)
+            writer = PartWriter(folder.new, settings.rows_per_part)
+            assembly = Assembly(found, settings, writer, sums, tell)
+            with watch("writing", "rows", found.num_rows) as done:
+                assembly.run(done)
+        if not sums.rows:
+            raise TrainkitError(_nothing_usable(sums))
+        prepared = Prepared(
+            folder.path,
+            scan.root,
+            sums.rows,
+            sums.left_out,
+            dict(sums.problems),
+            found.num_read,
+            tuple(writer.parts),
+            assembly.fingerprint,
+        )
+        write_whole(folder.new / MANIFEST, json.dumps(_manifest(prepared, settings), indent=2) + "\n")
+        folder.finish()
+        remember(scan, folder)
+    return prepared
+
+
+def _manifest(prepared: Prepared, settings: PrepareConfig) -> dict[str, object]:
+    """What stands in manifest.json."""
+    return {
+        "format": 1,
+        "root": Path(os.path.relpath(prepared.root, prepared.folder.resolve())).as_posix(),
+        "rows": prepared.rows,
+        "parts": prepared.parts,
+        "fingerprint": prepared.fingerprint,
+        "ids_distinct": True,
+        "captionkit": version("captionkit"),
+        "settings": {**settings.model_dump(mode="json"), "leave_out": sorted(settings.leave_out)},
+        "found": dict(sorted(prepared.found.items())),
+    }
+
+
+def _nothing_usable(sums: Sums) -> str:
+    told = ", ".join(f"{name} {count:,}" for name, count in sums.problems.most_common())
+    first = next((problem for shown in sums.examples.values() for problem in shown), None)
+    such = "" if first is None else f", such as {first.name}: {first.detail}"
+    return f"no picture can be used ({told}){such}"
+
+
+@contextmanager
+def _problem_file(path: Path) -> Iterator[Callable[[Problem], None]]:
+    """A file of problems; it is on the disk when the context is left."""
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+
+        def tell(problem: Problem) -> None:
+            file.write(problem.line())
+
+        yield tell
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _source(data: Path | str, out: Path, format: Format | None) -> Source:
+    source = open_source(data, format=format)
+    if not isinstance(source, FolderSource):
+        return source
+    inside, above = out.resolve(), source.folder.resolve()
+    below = source.folder / inside.relative_to(above) if inside.is_relative_to(above) else None
+    return replace(source, per_block=_PER_BLOCK, except_in=below)
+
+
+def _total(source: Source) -> int | None:
+    """How much there is; pictures in folders are counted, as only then the time left is known."""
+    total = source.total()
+    if total is None and source.unit == "pictures":
+        with progress("counting", source.unit, None) as counted:
+            total = 0
+            for block in source.blocks(_unheard):
+                total += block.amount
+                counted(block.amount)
+    return total
+
+
+@contextmanager
+def _no_progress(does: str, unit: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Nobody watches."""
+    yield lambda amount: None
+
+
+def _unheard(error: CaptionkitError) -> None:
+    """It is said again when the pictures are read."""

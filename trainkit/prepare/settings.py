@@ -1,0 +1,42 @@
+"""The settings of ``trainkit prepare``: what is looked at, and what is remarked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainkit.prepare.problems import Remark
+
+PILLOWS_LIMIT = 89_478_485
+"""Pixels above which Pillow warns of a decompression bomb; above twice as many it refuses."""
+
+
+class PrepareConfig(BaseModel):
+    """What decides the prepared manifest, beside the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    root: Path | None = None
+    """Folder at which relative paths of pictures begin, and which none may leave; None for the data's own."""
+    min_side: int = Field(default=256, ge=0)
+    """Pixels. A picture whose shorter side has fewer is remarked as too small: for the 512 that Stable
+    Diffusion 1.5 was trained at, it would be enlarged more than twofold."""
+    max_aspect: float = Field(default=4.0, ge=1)
+    """Longer side over shorter. A picture beyond is remarked: buckets end there or before, and more would be
+    cut off than stays."""
+    max_pixels: int = Field(default=PILLOWS_LIMIT, ge=1, le=2 * PILLOWS_LIMIT)
+    """A picture of more is left out undecoded: a file of a few kilobytes can claim any number. The default is
+    where Pillow begins to warn, the most is where it refuses."""
+    decode: bool = False
+    """Decode every pixel, which finds what neither the header nor the end of a file shows."""
+    near: bool = False
+    """Make a perceptual hash of every picture, and remark on those that look like an earlier one."""
+    near_distance: int = Field(default=4, ge=0, le=8)
+    """Bits of 64 in which two perceptual hashes may differ for that."""
+    leave_out: frozenset[Remark] = frozenset()
+    """Remarks that forbid use after all."""
+    quarantine: bool = False
+    """Also list in quarantine.txt everything that should be looked at or moved."""
+    rows_per_part: int = Field(default=65_536, ge=1, le=65_536)
+    """Rows in each part, which is one record batch."""
