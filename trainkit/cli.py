@@ -13,6 +13,7 @@ import sys
 from captionkit import CaptionkitError
 from trainkit.commands import check, demo, ema, export, import_model, sample, train
 from trainkit.errors import TrainkitError
+from trainkit.signals import Stopped
 
 _EXAMPLES = """examples:
   trainkit demo --out demo                            watch the whole recipe at work, in minutes, on a CPU
@@ -53,6 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"trainkit: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"trainkit: {stopped.explain()}", file=sys.stderr)
+        return stopped.status
     except KeyboardInterrupt:
         print("\ntrainkit: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

@@ -96,7 +96,17 @@ class RunConfig(BaseModel):
     """Samples seen between two checkpoints; 25,600 are 100 optimizer steps of the recipe. 0 means only at the
     end: a killed run then starts over."""
     keep_checkpoints: int = Field(default=2, ge=1)
-    """How many of the newest checkpoints stay on the disk."""
+    """How many of the newest checkpoints stay on the disk. When one is damaged, the run goes on from the one
+    before it."""
+    checkpoint_keep_every: int = Field(default=0, ge=0)
+    """Besides these, the first checkpoint at or behind every multiple of so many samples stays for ever; 0
+    keeps none."""
+    stop_within: float = Field(default=20.0, ge=0)
+    """Seconds after SIGTERM, SIGUSR1 or Ctrl-C in which the optimizer step may still end; then it is given
+    up, and the checkpoint holds what was before it. Several processes always end their step."""
+    hang_timeout: int = Field(default=1800, ge=0)
+    """Seconds without any progress after which a run of one or several processes ends, naming the process
+    that hangs and what it was doing (<out>/ranks). 0 never ends it."""
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     """"auto" runs the networks in bfloat16 where the device has it; the weights themselves are always
     float32."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trainkit.ema_tracks import EmaConfig, PowerTrack
 from trainkit.errors import CheckpointError
+from trainkit.sharding import local, part_of, put_together
 from trainkit.weights_file import write_weights
 
 _CHUNK = 32 * 2**20
@@ -27,7 +28,8 @@ class Ema:
     """The tracks of a run: float32 copies of the trained weights.
 
     ``denoiser`` is always the plain module, out of DistributedDataParallel and torch.compile; weights are
-    named as in its state dictionary. Parameters must be float32.
+    named as in its state dictionary. Parameters must be float32. Where they are sharded, every process keeps
+    the averages of its parts, and all must call every method.
     """
 
     def __init__(
@@ -36,11 +38,14 @@ class Ema:
         denoiser: nn.Module,
         device: torch.device,
         trained: Collection[str] | None = None,
+        *,
+        writes: bool = True,
     ) -> None:
         """Every track starts as the present weights.
 
         ``trained`` names the parameters that any phase of the run trains. None takes all: never wrong, but
-        parameters that stay frozen throughout (a text encoder, the base under an adapter) cost memory.
+        parameters that stay frozen throughout (a text encoder, the base under an adapter) cost memory. Of
+        several processes one ``writes`` the files; the others at most lend their parts of the weights.
         """
         self.config = config
         self.tracks = {track.name: track for track in config.tracks}
@@ -53,9 +58,16 @@ class Ema:
         }
         assert all(parameter.dtype == torch.float32 for parameter in start.values())
         self._weights = {
-            track: {name: parameter.detach().to(where, copy=True) for name, parameter in start.items()}
+            track: {name: local(p.detach()).to(where, copy=True) for name, p in start.items()}
             for track in self.tracks
         }
+        self._trained = start
+        self._writes = writes
+
+    @property
+    def num_bytes(self) -> int:
+        """What all tracks take, in memory and in a checkpoint."""
+        return sum(weight.nbytes for track in self._weights.values() for weight in track.values())
 
     @torch.no_grad()
     def update(self, denoiser: nn.Module, samples_seen: int, group: int) -> None:
@@ -64,7 +76,7 @@ class Ema:
         if not self._weights:
             return
         betas = {name: track.beta(samples_seen, group) for name, track in self.tracks.items()}
-        parameters = dict(denoiser.named_parameters())
+        parameters = _parts(denoiser)
         names = list(next(iter(self._weights.values())))
         where = self._weights[next(iter(betas))][names[0]].device
         for part, present in _at(where, names, parameters):
@@ -80,7 +92,7 @@ class Ema:
         this object inside.
         """
         assert self._lent is None, "the weights lie in the model already"
-        parameters = dict(denoiser.named_parameters())
+        parameters = _parts(denoiser)
         done: list[tuple[Tensor, Tensor]] = []
         self._lent = track
         try:
@@ -100,8 +112,9 @@ class Ema:
         """
         assert self._lent is None, "the weights lie in the model"
         for name, track in self.tracks.items():
-            tensors = {key: weight.cpu().contiguous() for key, weight in self._weights[name].items()}
-            save_file(tensors, folder / f"ema-{name}.safetensors", track.describe())
+            tensors = {key: weight.cpu().contiguous() for key, weight in self.whole(name).items()}
+            if self._writes:
+                save_file(tensors, folder / f"ema-{name}.safetensors", track.describe())
 
     def load(self, folder: Path) -> None:
         """Put a checkpoint's tracks into this object; averaging goes on to the bit.
@@ -111,17 +124,19 @@ class Ema:
         """
         paths = {name: folder / f"ema-{name}.safetensors" for name in self.tracks}
         for name, path in paths.items():
-            _require_same(path, self.tracks[name].describe(), self._weights[name])
+            _require_same(path, self.tracks[name].describe(), self._trained)
         for name, path in paths.items():
             with safe_open(path, "pt") as file:
                 for key, weight in self._weights[name].items():
-                    weight.copy_(file.get_tensor(key))
+                    weight.copy_(local(part_of(file.get_tensor(key), self._trained[key])))
 
     def write_weights(self, path: Path, track: str, metadata: Mapping[str, str]) -> None:
         """Write a track as a weights file, float32, all or nothing. Raises TrainkitError where that fails."""
         assert self._lent is None, "the weights lie in the model"
         told = {"format": "pt", "kind": "ema", **self.tracks[track].describe(), **metadata}
-        write_weights(path, self._weights[track], told)
+        tensors = self.whole(track)
+        if self._writes:
+            write_weights(path, tensors, told)
 
     def snapshot(self, folder: Path, samples_seen: int) -> list[Path]:
         """Write ``<sigma_rel>-<samples>.safetensors`` for every power-function track, each all or nothing.
@@ -135,10 +150,26 @@ class Ema:
             if isinstance(track, PowerTrack):
                 path = folder / f"{name}-{samples_seen:012d}.safetensors"
                 told = {"format": "pt", "kind": "ema-snapshot", "samples_seen": str(samples_seen)}
-                tensors = {key: weight.to("cpu", dtype) for key, weight in self._weights[name].items()}
-                write_weights(path, tensors, told | track.describe())
-                written.append(path)
+                tensors = {key: weight.to("cpu", dtype) for key, weight in self.whole(name).items()}
+                if self._writes:
+                    write_weights(path, tensors, told | track.describe())
+                    written.append(path)
         return written
+
+    def whole(self, track: str) -> dict[str, Tensor]:
+        """A track's weights; put together in main memory where they are sharded, and none on processes that
+        do not write."""
+        found: dict[str, Tensor] = {}
+        for key, weight in self._weights[track].items():
+            tensor = put_together(weight, self._trained[key])
+            if self._writes:
+                found[key] = tensor if tensor is weight else tensor.cpu()
+        return found
+
+
+def _parts(denoiser: nn.Module) -> dict[str, Tensor]:
+    """The parameters, or this process's parts of them; not copies."""
+    return {name: local(parameter.detach()) for name, parameter in denoiser.named_parameters()}
 
 
 def _at(

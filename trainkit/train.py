@@ -8,34 +8,29 @@ if nothing had happened.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from signal import Signals
 
 import torch
 from accelerate import Accelerator
 
 from captionkit import CaptionPipeline
 from trainkit.adapters import addressed_dropout
-from trainkit.checkpoint import (
-    Progress,
-    latest_checkpoint,
-    load_checkpoint,
-    read_progress,
-    remove_leftovers,
-    save_checkpoint,
-)
+from trainkit.checkpoint import read_progress, remove_leftovers
 from trainkit.config import RunConfig
-from trainkit.errors import CheckpointError, TrainkitError
-from trainkit.feed import Batch, micro_batches
+from trainkit.devices import refuse_false_launch, synchronised, wrapped
+from trainkit.errors import TrainkitError
+from trainkit.feed import Batch
 from trainkit.finish import write_results
 from trainkit.gradients import clip_gradients, grad_norms
+from trainkit.loader import micro_batches
+from trainkit.lock import only_here
 from trainkit.loss import decile_entries
-from trainkit.model_folder import model_version
 from trainkit.optim import (
     PartName,
     apply_settings,
@@ -48,7 +43,9 @@ from trainkit.optim import (
 from trainkit.phases import Phase, phase_at
 from trainkit.pictures import DataSet
 from trainkit.reporter import Reporter
+from trainkit.resume import leave, newest_checkpoint, resume, save
 from trainkit.setup import Setup, set_up
+from trainkit.signals import Stop
 from trainkit.watch import Watch, is_due
 
 
@@ -67,29 +64,46 @@ class Result:
     """One per phase."""
 
 
-def train(run: RunConfig) -> Result:
+def train(run: RunConfig, stop: Stop | None = None) -> Result:
     """Train a run to its end, going on from its newest checkpoint if there is one.
 
-    Raises TrainkitError for everything the user can mend.
+    Raises TrainkitError for everything the user can mend, and Stopped when ``stop`` was asked to.
     """
+    refuse_false_launch(os.environ)
+    main = os.environ.get("RANK", "0") == "0"
+    with only_here(run.out) if main else contextlib.nullcontext():
+        return _train(run, stop or Stop())
+
+
+def _train(run: RunConfig, stop: Stop) -> Result:
+    """The run from its newest checkpoint to its end, in a folder of its own."""
     setup = set_up(run)
+    with contextlib.closing(setup.watchdog):
+        return _train_through(setup, stop)
+
+
+def _train_through(setup: Setup, stop: Stop) -> Result:
+    run, doing = setup.run, setup.watchdog.doing
     accelerator, denoiser, total_samples = setup.accelerator, setup.model.denoiser, setup.total_samples
 
     # Resume: the newest whole checkpoint of this folder, with the optimizer of the phase that it was made in.
     checkpoints = run.out / "checkpoints"
-    newest = latest_checkpoint(checkpoints)
+    newest = newest_checkpoint(accelerator, checkpoints)
     samples_seen = read_progress(newest).samples_seen if newest else 0
     phase = phase_at(setup.phases, samples_seen)
     optimizer = make_optimizer(phase.run.optim, denoiser, setup.parts)
-    if newest:
-        _resume(setup, phase, newest, optimizer)
+    look = resume(setup, phase, newest, optimizer) if newest else 0
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         remove_leftovers(checkpoints)
     resumed_from, made_for = samples_seen, phase.run.optim
-    watch = Watch(setup)
+    watch, alone = Watch(setup), accelerator.num_processes == 1
 
     with contextlib.closing(Reporter(run, accelerator, samples_seen, total_samples)) as reporter:
+        if look:  # A signal came between the last step and what was due after it.
+            reporter.enter(phase)
+            setup.fill_cache(phase)
+            watch.after(phase, reporter, samples_seen, look, done=samples_seen == total_samples)
         for phase in setup.phases:
             if samples_seen >= phase.end:
                 continue
@@ -106,47 +120,61 @@ def train(run: RunConfig) -> Result:
             stepper, accumulate, group = setup.stepper(phase), phase.run.accumulate, phase.group
             first = (samples_seen - phase.first_sample) // group
             batches = micro_batches(
-                setup.feed(phase), first * accumulate, phase.steps * accumulate, workers=run.data.workers
+                setup.feed(phase),
+                first * accumulate,
+                phase.steps * accumulate,
+                workers=run.data.workers,
+                prefetch=run.data.prefetch,
+                restarts=run.data.worker_restarts,
+                patience=run.data.worker_timeout,
             )
             reporter.enter(phase)
             trained: frozenset[PartName] = frozenset()
             if samples_seen == 0:
                 watch.before(phase, reporter)
 
-            for step in range(first, phase.steps):
+            for step in stop.noting(range(first, phase.steps)):
                 # Freeze and thaw; the wrapper that exchanges gradients must know which there will be.
                 now_trained = trained_parts(optim, setup.parts, samples_seen, phase.plan.num_pictures)
                 if now_trained != trained:
                     trained = now_trained
                     unfreeze(optim, setup.parts, trained)
-                    model, prepared = _wrapped(accelerator, denoiser, optimizer)
+                    model, prepared = wrapped(accelerator, denoiser, optimizer)
                     begin(optimizer, trained)
                     denoiser.train()
 
                 # One optimizer step = `accumulate` micro-batches; gradients are means over all samples.
                 clock = phase.clock(samples_seen, total_samples)
                 rates = set_learning_rates(optimizer, optim, clock)
-                sums = torch.zeros(21, device=accelerator.device)
+                sums = torch.zeros(24, device=accelerator.device)
                 records: list[str] = []
                 waited = 0.0
                 for micro in range(accumulate):
+                    if alone and stop.waited() > run.stop_within:
+                        prepared.zero_grad(set_to_none=True)
+                        leave(setup, phase, optimizer, samples_seen, stop.asked)
+                    doing(f"waiting for pictures of step {phase.first_step + step + 1}", samples_seen)
                     part, seconds = _timed(batches)
                     waited += seconds
                     records += part.records
                     reporter.skipped(part)
                     with (
-                        _synchronised(accelerator, model, micro == accumulate - 1),
+                        synchronised(model, micro == accumulate - 1),
                         addressed_dropout(run.adapter, run.seed, part.samples[0], accelerator.process_index),
                     ):
+                        doing(f"forward pass of step {phase.first_step + step + 1}")
                         losses = stepper.loss(model, part)
                         # DistributedDataParallel averages over devices, each with group / world samples.
+                        doing(f"backward pass of step {phase.first_step + step + 1}")
                         accelerator.backward(losses.total * accelerator.num_processes / group)
                     sums[0] += losses.total.detach()
-                    sums[1:] += losses.deciles(setup.schedule.num_timesteps).flatten()
-                total, deciles = _reduced(accelerator, sums)
+                    sums[1:21] += losses.deciles(setup.schedule.num_timesteps).flatten()
+                doing("adding up the losses of all processes", waits=True)
+                total, deciles, asked = _reduced(accelerator, sums, stop)
                 norms = grad_norms(denoiser)
                 grad_norm = math.hypot(*norms.values())
                 _require_finite(total / group, grad_norm, samples_seen, records)
+                doing("moving the weights")
                 clip_gradients(denoiser, grad_norm, optim.max_grad_norm)
                 prepared.step()
                 prepared.zero_grad(set_to_none=True)
@@ -158,32 +186,19 @@ def train(run: RunConfig) -> Result:
                 epoch = phase.plan.epoch_of((step + 1) * accumulate - 1)
                 reporter.step(samples_seen, epoch, entry, rates, waited)
 
-                # Once in a while, and always at the end: look, and save.
-                done = samples_seen == total_samples
+                # Once in a while, and always at the end: look, and save. Asked to stop: save and go.
+                done, at_border = samples_seen == total_samples, samples_seen == phase.end
+                asked = stop.asked if alone else asked
+                if asked is not None:
+                    leave(setup, phase, optimizer, samples_seen, asked, look=group)
                 watch.after(phase, reporter, samples_seen, group, done=done)
-                at_border = samples_seen == phase.end
                 if at_border or is_due(run.checkpoint_every, samples_seen, group):
-                    if accelerator.is_main_process:
-                        progress = _progress(setup, phase, samples_seen)
-                        save_checkpoint(
-                            checkpoints, denoiser, optimizer, setup.ema, progress, keep=run.keep_checkpoints
-                        )
-                    accelerator.wait_for_everyone()
+                    save(setup, phase, optimizer, samples_seen)
 
     # The end: the model as others load it.
     folder = write_results(setup, samples_seen)
     accelerator.end_training()
     return Result(folder, samples_seen, resumed_from, setup.data, setup.phases, setup.pipelines)
-
-
-def _wrapped(
-    accelerator: Accelerator, denoiser: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[torch.nn.Module, Any]:
-    """The denoiser and the optimizer as accelerate runs them, for the gradients that there are now."""
-    accelerator.unwrap_model(denoiser, keep_fp32_wrapper=False)  # Of an earlier wrapping's autocast.
-    accelerator.free_memory()
-    model, prepared = accelerator.prepare(denoiser, optimizer)
-    return model, prepared
 
 
 def _timed(batches: Iterator[Batch]) -> tuple[Batch, float]:
@@ -192,70 +207,16 @@ def _timed(batches: Iterator[Batch]) -> tuple[Batch, float]:
     return next(batches), time.perf_counter() - started
 
 
-def _reduced(accelerator: Accelerator, sums: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """Sum of the losses over all devices, and the deciles' sums and numbers, [2, 10]."""
+def _reduced(
+    accelerator: Accelerator, sums: torch.Tensor, stop: Stop
+) -> tuple[float, torch.Tensor, Signals | None]:
+    """Sum of the losses over all devices, the deciles' sums and numbers, [2, 10], and whether any process was
+    asked to stop: all learn it in the same step."""
+    if stop.asked is not None:
+        sums[21:] = torch.tensor(stop.votes())
     whole: torch.Tensor = accelerator.reduce(sums, reduction="sum")
-    total, *deciles = whole.tolist()
-    return total, torch.tensor(deciles).view(2, 10)
-
-
-def _resume(setup: Setup, phase: Phase, newest: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Load a checkpoint. Raises CheckpointError when the order of pictures would not go on."""
-    progress = read_progress(newest)
-    plan, accelerator = phase.plan, setup.accelerator
-    then = (progress.num_pictures, progress.batch, progress.first_sample)
-    if then != (plan.num_pictures, plan.batch, plan.first_sample):
-        raise CheckpointError(
-            f"checkpoint {newest} was made with {progress.num_pictures} pictures in batches of "
-            f"{progress.batch} over all devices, in a phase that began at sample {progress.first_sample}; "
-            f"this run has {plan.num_pictures} in batches of {plan.batch}, in a phase that begins at "
-            f"{plan.first_sample}: the order of pictures would not go on. Use the same data, phases and "
-            "batch x devices, or start with another `out` folder."
-        )
-    if (progress.samples_seen - plan.first_sample) % phase.group or progress.samples_seen > phase.end:
-        raise CheckpointError(
-            f"checkpoint {newest} stands at {progress.samples_seen} samples, which is no whole number of "
-            f"optimizer steps of {phase.group} samples in {phase.name}; choose accumulate and the length so "
-            "that it is"
-        )
-    now = _settings(phase.run)
-    for key in sorted(k for k in now if now[k] != progress.settings.get(k)):
-        accelerator.print(
-            f"note: {key} is {now[key]}, the checkpoint was made with {progress.settings.get(key)}"
-        )
-    load_checkpoint(newest, setup.model.denoiser, optimizer, setup.ema)
-    accelerator.print(f"going on from {newest} ({progress.samples_seen} samples seen)", flush=True)
-
-
-def _progress(setup: Setup, phase: Phase, samples_seen: int) -> Progress:
-    plan = phase.plan
-    return Progress(samples_seen, plan.first_sample, plan.batch, plan.num_pictures, _settings(phase.run))
-
-
-def _settings(run: RunConfig) -> dict[str, str]:
-    """What decides the result, flat, for telling a resumed run what has changed."""
-    tables = run.model_dump(mode="json", include={"text", "schedule", "objective", "optim", "adapter"})
-    flat = {
-        f"{table}.{key}": json.dumps(value)
-        for table, values in tables.items()
-        for key, value in (values or {}).items()
-    }
-    return flat | {
-        "seed": json.dumps(run.seed),
-        "captions": json.dumps(run.captions, sort_keys=True),
-        "model.base": model_version(run.model.base),
-        "data.recipe": json.dumps(run.model_dump(mode="json")["data"]["recipe"]),
-    }
-
-
-def _synchronised(
-    accelerator: Accelerator, model: torch.nn.Module, last: bool
-) -> contextlib.AbstractContextManager[None]:
-    """Exchange gradients between devices only with the last micro-batch of a step."""
-    context: contextlib.AbstractContextManager[None] = (
-        contextlib.nullcontext() if last else accelerator.no_sync(model)
-    )
-    return context
+    total, *rest = whole.tolist()
+    return total, torch.tensor(rest[:20]).view(2, 10), stop.agreed(rest[20:])
 
 
 def _require_finite(loss: float, grad_norm: float, samples_seen: int, records: list[str]) -> None:

@@ -18,12 +18,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from trainkit.run_file import load_run
+    from trainkit.signals import Stop
 
-    run = load_run(options.run_file, options.overrides)
-    from trainkit.train import train
+    with Stop().listening() as stop:
+        from trainkit.run_file import load_run
 
-    result = train(run)
+        run = load_run(options.run_file, options.overrides)
+        from trainkit.train import train
+
+        result = train(run, stop)
     if os.environ.get("RANK", "0") == "0":  # Several processes: one speaks.
         print(f"the model is in {result.model} ({result.samples_seen} samples seen)")
         if run.adapter is not None:

@@ -25,7 +25,12 @@ from trainkit.errors import ModelError
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Our names of the data types that a file can be written in."""
 
-_CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_CODES = {
+    **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
+    **{torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8"},
+    torch.bool: "BOOL",
+}
+"""What a header calls a data type. The export writes the first four, an optimizer's state may need all."""
 _PLACEHOLDER = "0" * 64
 
 
@@ -102,13 +107,13 @@ def _write(
 ) -> str:
     if hash_key is not None:
         metadata = {**metadata, hash_key: f"0x{_PLACEHOLDER}"}
-    header = _header(entries, metadata)
+    header = header_of(entries, metadata)
     file.write(len(header).to_bytes(8, "little"))
     file.write(header)
     digest = hashlib.sha256()
     for entry, tensor in zip(entries, tensors, strict=True):
         assert (tensor.dtype, tuple(tensor.shape)) == (entry.dtype, entry.shape), entry.name
-        data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+        data = bytes_of(tensor)
         file.write(data)
         digest.update(data)
     if hash_key is not None:
@@ -118,7 +123,16 @@ def _write(
     return digest.hexdigest()
 
 
-def _header(entries: Sequence[Entry], metadata: dict[str, str]) -> bytes:
+def bytes_of(tensor: Tensor) -> memoryview:
+    """A tensor's bytes in main memory, in the order of a file; no copy where they lie so already."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def header_of(entries: Sequence[Entry], metadata: dict[str, str]) -> bytes:
+    """The header of a file that holds these tensors in this order, padded, without its length before it.
+
+    Readers want every tensor at a multiple of its element's size: where sizes differ, put the large first.
+    """
     header: dict[str, object] = {"__metadata__": metadata}
     offset = 0
     for entry in entries:
