@@ -23,8 +23,6 @@ EX_TEMPFAIL of sysexits.h, "try again": a batch script that sees it puts the job
 _HEARD = tuple(STATUS)
 _ECHO = 2.0
 """Seconds within which another signal is the same one: a launcher hands on what its processes also get."""
-_WORKER_LASTS = 60
-"""Seconds that a loader's worker goes on after SIGTERM: its batches are needed for the step to end."""
 
 
 class Stopped(BaseException):
@@ -88,8 +86,8 @@ class Stop:
         return next((number for number, count in zip(_HEARD, votes, strict=True) if count > 0), None)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._pid:
-            _hear_in_worker(number)
+        if os.getpid() != self._pid:  # A child that was forked and has not said what it does with signals.
+            _end_at_once(number)
         elif self.asked is None:
             self.asked, self._since = signal.Signals(number), time.monotonic()
             if not self._noting:
@@ -97,20 +95,6 @@ class Stop:
             os.write(2, f"\ntrainkit: {self.asked.name}: finishing the step\n".encode())
         elif self.waited() > _ECHO:
             _end_at_once(number)
-
-
-def in_worker() -> None:
-    """For a worker process that was not forked: hear signals as a forked one does."""
-    for number in _HEARD:
-        signal.signal(number, lambda number, frame: _hear_in_worker(number))
-
-
-def _hear_in_worker(number: int) -> None:
-    """Go on, for the main process needs the batches; after SIGTERM, which may also be its way to end a worker
-    that hangs, only for a while. Workers notice by themselves when the main process is gone."""
-    if number == signal.SIGTERM and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(_WORKER_LASTS)
 
 
 def _end_at_once(number: int) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.trainkit.test_optim import one_update
@@ -20,9 +23,11 @@ from trainkit.checkpoint import (
     _split,
     latest_checkpoint,
     load_checkpoint,
+    newest_good,
     read_progress,
     remove_leftovers,
     save_checkpoint,
+    superfluous,
 )
 from trainkit.ema import Ema
 from trainkit.ema_tracks import EmaConfig
@@ -31,6 +36,7 @@ from trainkit.models import Denoiser, ModelConfig, load_model
 from trainkit.optim import OptimConfig, make_optimizer, set_learning_rates, trainable_parts
 from trainkit.rates import Clock
 from trainkit.text import TextConfig
+from trainkit.whole import INDEX, damage, write_tensors
 
 Trained = tuple[Denoiser, torch.optim.Optimizer, Ema]
 
@@ -120,7 +126,7 @@ def test_an_unreadable_state_names_the_way_out(tmp_path: Path, tiny_model: Path)
     path = save_checkpoint(tmp_path, *fresh(tiny_model), progress(8), keep=1)
     state = json.loads((path / "state.json").read_text())
     (path / "state.json").write_text(json.dumps(state | {"format": 99}))
-    with pytest.raises(CheckpointError, match="has format 99, this version reads 2"):
+    with pytest.raises(CheckpointError, match="has format 99, this version reads 3"):
         read_progress(path)
     (path / "state.json").write_text("{")
     with pytest.raises(CheckpointError, match="remove this checkpoint to use the one before"):
@@ -163,24 +169,179 @@ def test_any_state_survives_the_way_through_json(state: Any) -> None:
     assert equal(_join(found, json.loads(json.dumps(rest))), state)
 
 
-def test_a_full_disk_spares_the_last_good_checkpoint(
-    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The same with a real limit on a real process is in test_train.py; here every file fails in turn.
+@contextlib.contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """The system's own limit, as `ulimit -f` sets it; Python ignores the signal that comes with it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_quota_spares_the_last_good_checkpoint(tmp_path: Path, tiny_model: Path) -> None:
+    # A disk that is really full is in test_disk.py; here every file fails in turn.
     trained = fresh(tiny_model)
+    one_update(trained[0], trained[1])
     good = save_checkpoint(tmp_path, *trained, progress(8), keep=1)
     before = {p.name: p.read_bytes() for p in good.iterdir()}
-    for broken in ("unet.safetensors", "text_encoder.safetensors", "optimizer.safetensors"):
-
-        def full(tensors: dict[str, Tensor], path: Path, broken: str = broken) -> None:
-            if path.name == broken:
-                raise OSError(28, "No space left on device")
-            save_file(tensors, path)
-
-        monkeypatch.setattr("trainkit.checkpoint.save_file", full)
-        with pytest.raises(
-            CheckpointError, match=r"No space left .*; the last good checkpoint is .*000000000008"
+    sizes = sorted({len(data) for name, data in before.items() if name.endswith(".safetensors")})
+    assert len(sizes) >= 3
+    for size in sizes:
+        with (
+            no_file_larger_than(size - 1),
+            pytest.raises(
+                CheckpointError,
+                match=r"limit of the system.*it takes \d.*MB, .* are free there; "
+                "the last good checkpoint is .*000000000008",
+            ),
         ):
             save_checkpoint(tmp_path, *trained, progress(16), keep=1)
         assert [p.name for p in tmp_path.iterdir()] == [good.name]
         assert {p.name: p.read_bytes() for p in good.iterdir()} == before
+    save_checkpoint(tmp_path, *trained, progress(16), keep=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["000000000016"]
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A checkpoint that tests spoil and mend again."""
+    trained = fresh(tiny_model)
+    one_update(trained[0], trained[1])
+    return save_checkpoint(tmp_path_factory.mktemp("sealed"), *trained, progress(8), keep=1)
+
+
+@given(st.data())
+def test_any_flipped_bit_is_noticed_and_the_file_is_named(sealed: Path, data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(sorted(sealed.iterdir())))
+    whole = path.read_bytes()
+    place, bit = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 7))
+    spoilt = bytearray(whole)
+    spoilt[place] ^= 1 << bit
+    assert damage(sealed) == []
+    try:
+        path.write_bytes(spoilt)
+        problems = damage(sealed)
+        assert problems
+        assert path.name == INDEX or path.name in problems[0]
+    finally:
+        path.write_bytes(whole)
+
+
+@given(st.data())
+def test_what_is_lost_or_cut_off_is_named(sealed: Path, data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(sorted(sealed.iterdir())))
+    whole = path.read_bytes()
+    kept = data.draw(st.none() | st.integers(0, len(whole) - 1))
+    try:
+        path.unlink() if kept is None else path.write_bytes(whole[:kept])
+        assert path.name in damage(sealed)[0]
+    finally:
+        path.write_bytes(whole)
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["format", "files", "state.json", "bytes", "blake2b", "../x"]), inner
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(junk.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=30))
+@example(b"[" * 100_000)
+@example(b'{"format": 1, "files": {"../../x": {"bytes": 1, "blake2b": "00"}}}')
+@example(b'{"format": 3, "samples_seen": 8}')
+def test_whatever_stands_in_its_json_there_is_a_message(sealed: Path, content: bytes) -> None:
+    for name in (INDEX, "state.json"):
+        whole = (sealed / name).read_bytes()
+        try:
+            (sealed / name).write_bytes(content)
+            assert damage(sealed)
+            if name == "state.json":
+                with pytest.raises(CheckpointError):
+                    read_progress(sealed)
+        finally:
+            (sealed / name).write_bytes(whole)
+
+
+def test_of_a_damaged_checkpoint_the_one_before_is_used_and_said(tmp_path: Path, tiny_model: Path) -> None:
+    trained = fresh(tiny_model)
+    assert newest_good(tmp_path / "none", print) is None
+    for samples in (8, 16, 24):
+        save_checkpoint(tmp_path, *trained, progress(samples), keep=3)
+    (tmp_path / "000000000024" / "unet.safetensors").unlink()
+    spoilt = tmp_path / "000000000016" / "optimizer.safetensors"
+    spoilt.write_bytes(spoilt.read_bytes()[:-1] + b"?")
+    said: list[str] = []
+    assert newest_good(tmp_path, said.append) == tmp_path / "000000000008"
+    assert len(said) == 2
+    assert "000000000024 is damaged: unet.safetensors is missing; going on from 000000000008" in said[0]
+    assert "000000000016 is damaged: optimizer.safetensors is not as it was written" in said[1]
+    # They are out of the way of those to come, and none of them is lost.
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "000000000008",
+        "000000000016.damaged",
+        "000000000024.damaged",
+    ]
+    save_checkpoint(tmp_path, *trained, progress(16), keep=3)
+    (tmp_path / "000000000016" / "state.json").write_text("{}")
+    said.clear()
+    assert newest_good(tmp_path, said.append) == tmp_path / "000000000008"
+    assert (tmp_path / "000000000016.damaged2").is_dir()
+    # The last one too: no run begins anew by itself.
+    (tmp_path / "000000000008" / INDEX).unlink()
+    with pytest.raises(
+        CheckpointError, match=r"no checkpoint in .* is whole:\n  000000000008: whole.json is miss"
+    ):
+        newest_good(tmp_path, said.append)
+    assert (tmp_path / "000000000008").is_dir()
+
+
+@given(
+    st.lists(st.integers(1, 400), unique=True, min_size=1, max_size=40).map(sorted),
+    st.integers(1, 5),
+    st.integers(0, 120),
+)
+def test_the_newest_stay_and_one_behind_every_multiple(made: list[int], keep: int, every: int) -> None:
+    there: list[Path] = []
+    for samples in made:
+        there.append(Path(f"{samples:012d}"))
+        there = [path for path in there if path not in superfluous(there, keep, every)]
+    first: dict[int, int] = {}
+    for samples in made if every else []:
+        if samples >= every:
+            first.setdefault(samples // every, samples)
+    assert [int(path.name) for path in there] == sorted({*made[-keep:], *first.values()})
+
+
+dtypes = st.sampled_from(
+    [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
+)
+kinds = st.dictionaries(
+    st.text("ab/", min_size=1, max_size=4),
+    st.tuples(dtypes, st.lists(st.integers(0, 3), max_size=3)),
+    max_size=6,
+)
+
+
+@given(kinds)
+def test_tensors_of_any_kind_survive_the_way_through_a_file(
+    tmp_path_factory: pytest.TempPathFactory, kinds: dict[str, tuple[torch.dtype, list[int]]]
+) -> None:
+    tensors = {
+        name: (torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 100).to(dtype)
+        for name, (dtype, shape) in kinds.items()
+    }
+    path = tmp_path_factory.mktemp("tensors") / "some.safetensors"
+    write_tensors(path, tensors)
+    found = load_file(path)
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
