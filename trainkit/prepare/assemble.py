@@ -131,10 +131,10 @@ class Assembly:
         remarks = self._remarks(block.measured, images, first)
         kept, flags = [], []
         for row, (image, found) in enumerate(zip(images, remarks, strict=True)):
-            out = any(p.problem in self._config.leave_out or p.left_out for p, _ in found)
+            out = next((p for p, _ in found if p.left_out or p.problem in self._config.leave_out), None)
             for problem, _ in found:
-                self._say(_with(problem, image, out and problem is found[0][0]))
-            if not out:
+                self._say(_with(problem, image, problem is out))
+            if out is None:
                 kept.append(row)
                 flags.append([flag for _, flag in found])
         if not kept:
