@@ -127,7 +127,7 @@ def _about_phase(phase: Phase, total_samples: int, train_text: bool) -> dict[str
         "name": phase.name,
         "optimizer_steps": phase.steps,
         "samples": phase.end - phase.first_sample,
-        "epochs": round((phase.end - phase.first_sample) / plan.num_pictures, 3),
+        "epochs": round((phase.end - phase.first_sample) / plan.mean_pass, 3),
         "batch": f"{run.batch} per device x {run.accumulate} accumulated x {plan.batch // run.batch} = "
         f"{phase.group}",
         "optimizer": run.optim.optimizer,
@@ -139,7 +139,7 @@ def _about_phase(phase: Phase, total_samples: int, train_text: bool) -> dict[str
         "learning_rates": {
             name: [
                 None
-                if run.optim.part(name).is_frozen(at, plan.num_pictures)
+                if run.optim.part(name).is_frozen(at, phase.pass_length)
                 else learning_rate(run.optim, name, phase.clock(at, total_samples))
                 for at in (phase.first_sample, phase.end - phase.group)
             ]
@@ -155,7 +155,7 @@ def _about_captions(
     if not seen:
         return {}
     rounds = max(1, min(50, _DRAWS // len(seen)))
-    epoch, samples = phase.plan.first_epoch, phase.first_sample
+    epoch, samples = phase.plan.epoch_of(0), phase.first_sample
     drawn = [
         pipeline.render(p.record, epoch=epoch + turn, samples=samples) for turn in range(rounds) for p in seen
     ]

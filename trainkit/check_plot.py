@@ -85,7 +85,7 @@ def _draw_learning_rates(axes: Axes, run: RunConfig, phases: tuple[Phase, ...], 
 
         def rate(phase: Phase, at: int, part: PartName = part) -> float:
             own = phase.run.optim
-            frozen = own.part(part).is_frozen(at, phase.plan.num_pictures)
+            frozen = own.part(part).is_frozen(at, phase.pass_length)
             return float("nan") if frozen else learning_rate(own, part, phase.clock(at, total))
 
         xs, ys = _over(phases, rate)
@@ -116,7 +116,7 @@ def _draw_caption_rates(axes: Axes, phases: tuple[Phase, ...], per: float) -> No
             value = of_phase[phase.number - 1].get(name, float("nan"))
             if not isinstance(value, Curve):
                 return float(value)
-            epoch = phase.plan.first_epoch + (at - phase.first_sample) // phase.plan.num_pictures
+            epoch = phase.plan.epoch_of((at - phase.first_sample) // phase.plan.batch)
             return value.at(epoch if value.over == "epoch" else at)
 
         xs, ys = _over(phases, rate)
