@@ -131,7 +131,7 @@ def _terminated(number: int, frame: object) -> NoReturn:
 
 def _stopped(out: Path, status: int) -> int:
     print(
-        f"\ntrainkit: stopped; nothing in {out} changed and what was measured is kept: the same command goes on",
+        f"\ntrainkit: stopped; {out} is as it was, and what was measured is kept: the same command goes on",
         file=sys.stderr,
     )
     return status

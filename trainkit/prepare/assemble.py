@@ -20,6 +20,8 @@ from trainkit.prepare.parts import PartWriter
 from trainkit.prepare.problems import Fault, Problem, Remark
 from trainkit.prepare.settings import PrepareConfig
 
+STEPS = 4
+"""Bars of a histogram in each doubling."""
 _EXAMPLES = 6
 """So many pictures of each problem are shown."""
 
@@ -63,8 +65,10 @@ class Sums:
     problems: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
     examples: dict[str, list[Problem]] = field(default_factory=dict)
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """Pictures by (log2 of the area, log2 of the aspect), in eighths and sixteenths."""
+    sides: Counter[int] = field(default_factory=Counter)
+    """Pictures by log2 of the shorter side in pixels, in quarters, rounded down."""
+    aspects: Counter[int] = field(default_factory=Counter)
+    """Pictures by log2 of width over height, in quarters, rounded to the nearest."""
 
     def problem(self, problem: Problem) -> None:
         """Count one."""
@@ -79,9 +83,8 @@ class Sums:
         w, h = measured["width"].astype(np.float64), measured["height"].astype(np.float64)
         self.rows += len(measured)
         self.bytes += int(measured["length"].sum())
-        area = np.round(np.log2(w * h) * 4).astype(int)
-        aspect = np.round(np.log2(w / h) * 8).astype(int)
-        self.sizes.update(zip(area.tolist(), aspect.tolist(), strict=True))
+        self.sides.update(np.floor(np.log2(np.minimum(w, h)) * STEPS).astype(int).tolist())
+        self.aspects.update(np.round(np.log2(w / h) * STEPS).astype(int).tolist())
 
 
 class Assembly:

@@ -22,7 +22,8 @@ from trainkit.prepare.assemble import Assembly, Sums
 from trainkit.prepare.collect import collect, remember, spools
 from trainkit.prepare.folder import MANIFEST, WORK, out_folder, write_whole
 from trainkit.prepare.parts import Part, PartWriter
-from trainkit.prepare.problems import Problem
+from trainkit.prepare.problem_file import problem_file
+from trainkit.prepare.report import report_page
 from trainkit.prepare.scan import Scan, problem_of
 from trainkit.prepare.settings import PrepareConfig
 
@@ -74,7 +75,7 @@ def prepare(
     watch = progress if show else _no_progress
     with out_folder(out) as folder, spools(folder) as found:
         total = _total(source) if show else None
-        with _problem_file(folder.new / "problems.jsonl") as tell:
+        with problem_file(folder.new, quarantine=settings.quarantine) as tell:
             sums = Sums()
 
             def listed(error: CaptionkitError) -> None:
@@ -101,6 +102,8 @@ def prepare(
             tuple(writer.parts),
             assembly.fingerprint,
         )
+        page = report_page(str(data), scan.root, settings, sums, assembly.fingerprint)
+        write_whole(folder.new / "report.html", page)
         write_whole(folder.new / MANIFEST, json.dumps(_manifest(prepared, settings), indent=2) + "\n")
         folder.finish()
         remember(scan, folder)
@@ -127,19 +130,6 @@ def _nothing_usable(sums: Sums) -> str:
     first = next((problem for shown in sums.examples.values() for problem in shown), None)
     such = "" if first is None else f", such as {first.name}: {first.detail}"
     return f"no picture can be used ({told}){such}"
-
-
-@contextmanager
-def _problem_file(path: Path) -> Iterator[Callable[[Problem], None]]:
-    """A file of problems; it is on the disk when the context is left."""
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-
-        def tell(problem: Problem) -> None:
-            file.write(problem.line())
-
-        yield tell
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _source(data: Path | str, out: Path, format: Format | None) -> Source:

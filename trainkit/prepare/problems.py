@@ -51,6 +51,37 @@ class Remark(StrEnum):
     """A picture before it looks nearly the same, by its perceptual hash."""
 
 
+_MEANS = {
+    "unreadable record": "its sidecar, line or row cannot be read",
+    "empty record": "neither tags nor captions",
+    "id twice": "another picture before it has the same id",
+    "no picture": "the record names none",
+    "missing": "no such file",
+    "outside": "its path leads out of the root",
+    "packed": "in a packed tar: unpack that to .tar",
+    "unreadable file": "the system does not let us read it, or it is no plain file",
+    "broken": "no picture that can be read",
+    "truncated": "its end is not there",
+    "too many pixels": "more than are decoded",
+    "mislabelled": "its suffix says another format",
+    "too small": "its shorter side is below --min-side",
+    "extreme aspect": "beyond --max-aspect",
+    "animated": "the first frame is trained",
+    "duplicate": "the same bytes as one before it",
+    "near duplicate": "looks like one before it",
+}
+
+
+def meaning(problem: str) -> str:
+    """A problem in a few words."""
+    return _MEANS[problem]
+
+
+def is_fault(problem: str) -> bool:
+    """Whether it always forbids use."""
+    return problem in {fault.value for fault in Fault}
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing about one picture."""

@@ -3,37 +3,7 @@
 from __future__ import annotations
 
 from trainkit.prepare.prepare import Prepared
-from trainkit.prepare.problems import Fault
-
-_MEANS = {
-    "unreadable record": "its sidecar, line or row cannot be read",
-    "empty record": "neither tags nor captions",
-    "id twice": "another picture before it has the same id",
-    "no picture": "the record names none",
-    "missing": "no such file",
-    "outside": "its path leads out of the root",
-    "packed": "in a packed tar: unpack that to .tar",
-    "unreadable file": "the system does not let us read it, or it is no plain file",
-    "broken": "no picture that can be read",
-    "truncated": "its end is not there",
-    "too many pixels": "more than are decoded",
-    "mislabelled": "its suffix says another format",
-    "too small": "its shorter side is below --min-side",
-    "extreme aspect": "beyond --max-aspect",
-    "animated": "the first frame is trained",
-    "duplicate": "the same bytes as one before it",
-    "near duplicate": "looks like one before it",
-}
-
-
-def meaning(problem: str) -> str:
-    """A problem in a few words."""
-    return _MEANS[problem]
-
-
-def is_fault(problem: str) -> bool:
-    """Whether it always forbids use."""
-    return problem in {fault.value for fault in Fault}
+from trainkit.prepare.problems import is_fault, meaning
 
 
 def summary(prepared: Prepared) -> dict[str, object]:
