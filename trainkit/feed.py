@@ -7,20 +7,22 @@ process may prepare it, and a restarted run simply asks for the next number.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from captionkit import CaptionPipeline
-from trainkit.batches import BatchPlan, Draw, share_of
+from trainkit.batches import BatchPlan, share_of
 from trainkit.buckets import Size, fit
+from trainkit.cache.latents import LatentCache
+from trainkit.draw import Draw
 from trainkit.errors import PictureError
 from trainkit.images import to_bucket
-from trainkit.latents import LatentCache
 from trainkit.masks import latent_mask
-from trainkit.picture import Picture, load_layers, load_mask
+from trainkit.picture import Picture, PictureReader
+from trainkit.store.trouble import Trouble
 from trainkit.text import Tokens
 
 
@@ -29,8 +31,9 @@ class Batch:
     """One device's part of a micro-batch."""
 
     number: int
-    latents: tuple[Tensor, Tensor] | None
-    """Cached moments, each [B, 4, h, w]; None when pictures are encoded live."""
+    latents: tuple[Tensor, ...] | None
+    """Cached moments, each [B, 4, h, w]: mean and standard deviation, or the mean alone (data.vae = "mode");
+    None when pictures are encoded live."""
     pixels: Tensor | None
     """[B, 3, H, W] in [-1, 1] when pictures are encoded live, else None."""
     ids: Tensor
@@ -45,16 +48,25 @@ class Batch:
     """(picture, reason) of what could not be read."""
     mask: Tensor | None = None
     """[B, 1, h, w] in [0, 1]: how much each latent pixel counts; None when all of every picture counts."""
+    store_failures: list[tuple[str, int]] = field(default_factory=list)
+    store_waited: float = 0.0
+    """How often stores had to be asked again, and the seconds of waiting: see `store_trouble`."""
+
+    @property
+    def store_trouble(self) -> Trouble:
+        """What there was of trouble with stores since this process's last micro-batch."""
+        return Trouble(tuple((what, count) for what, count in self.store_failures), self.store_waited)
 
     def pin_memory(self) -> Batch:
-        """The same batch in memory from which a GPU copies without waiting; DataLoader calls it."""
-        self.latents = (
-            None if self.latents is None else (self.latents[0].pin_memory(), self.latents[1].pin_memory())
-        )
-        self.pixels = None if self.pixels is None else self.pixels.pin_memory()
-        self.mask = None if self.mask is None else self.mask.pin_memory()
-        self.ids = self.ids.pin_memory()
-        return self
+        """The same batch in memory from which a GPU copies without waiting."""
+        return replace(self, **{f.name: _pinned(getattr(self, f.name)) for f in fields(self)})
+
+
+def _pinned(value: Any) -> Any:
+    """A field with its tensors in pinned memory."""
+    if isinstance(value, Tensor):
+        return value.pin_memory()
+    return tuple(_pinned(item) for item in value) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,7 @@ class _Described:
 
 
 @dataclass
-class Feed(Dataset[Batch]):
+class Feed:
     """Prepares micro-batches for one of ``world`` devices."""
 
     plan: BatchPlan
@@ -81,7 +93,7 @@ class Feed(Dataset[Batch]):
     latent_shape: tuple[int, int]
     """(channels, pixels per latent pixel) of the VAE, for the blank that stands in for an unreadable
     picture."""
-    transparent_as: str
+    reader: PictureReader
     rank: int = 0
     world: int = 1
     mask_floor: float = 0.0
@@ -99,18 +111,19 @@ class Feed(Dataset[Batch]):
         masks: list[Tensor | None] = []
         problems: list[tuple[str, str]] = []
         weight = torch.zeros(len(mine))
-        for i, described in enumerate(mine):
-            tensors, mask, problem = self._tensors(described, micro.bucket)
+        for i, (described, data) in enumerate(zip(mine, self._fetched(mine), strict=True)):
+            tensors, mask, problem = self._tensors(described, data, micro.bucket)
             parts.append(tensors)
             masks.append(mask)
             if problem is not None:
                 problems.append((problem.picture, problem.reason))
             elif described.picture is not None:
                 weight[i] = described.picture.weight
+        trouble = self.reader.store.take_trouble()
         stacked = tuple(torch.stack(column) for column in zip(*parts, strict=True))
         return Batch(
             number=number,
-            latents=(stacked[0], stacked[1]) if self.cache is not None else None,
+            latents=stacked if self.cache is not None else None,
             pixels=stacked[0] if self.cache is None else None,
             ids=ids,
             samples=[draw.sample for draw in share_of(micro, self.rank, self.world)],
@@ -118,6 +131,8 @@ class Feed(Dataset[Batch]):
             texts=[d.text for d in mine],
             records=[d.name for d in mine],
             problems=problems,
+            store_failures=list(trouble.failures),
+            store_waited=trouble.waited,
             mask=self._stack_masks(masks, micro.bucket),
         )
 
@@ -127,11 +142,19 @@ class Feed(Dataset[Batch]):
             picture = self.pictures[draw.picture]
         except PictureError as error:
             return _Described(None, error.picture, "", False, error)
-        caption = self.pipeline.render(picture.record, epoch=draw.epoch, samples=draw.sample)
+        caption = self.pipeline.render(picture.record, epoch=draw.epoch, draw=draw.draw, samples=draw.sample)
         return _Described(picture, picture.record.id, caption.text, caption.flip, None)
 
+    def _fetched(self, described: Sequence[_Described]) -> Iterator[bytes | PictureError | None]:
+        """The bytes of each picture that is decoded, in order, or why there are none; None for the others.
+        Several are fetched from a store at the same time."""
+        wanted = [d.picture for d in described if d.picture is not None and self.cache is None]
+        fetched = self.reader.fetch(wanted)
+        for d in described:
+            yield None if d.picture is None or self.cache is not None else next(fetched)
+
     def _tensors(
-        self, described: _Described, bucket: Size
+        self, described: _Described, data: bytes | PictureError | None, bucket: Size
     ) -> tuple[tuple[Tensor, ...], Tensor | None, PictureError | None]:
         """(mean, std) from the cache or (pixels,), and the mask; or a blank and what went wrong."""
         picture, mirrored = described.picture, described.flip
@@ -141,9 +164,11 @@ class Feed(Dataset[Batch]):
         parts: tuple[Tensor, ...]
         try:
             if self.cache is not None:
-                parts, mask = self.cache.load(picture, placed, mirrored), load_mask(picture)
+                parts, mask = self.cache.load(picture, placed, mirrored), self.reader.mask(picture)
             else:
-                image, mask = load_layers(picture, self.transparent_as)
+                if isinstance(data, PictureError):
+                    raise data
+                image, mask = self.reader.layers(picture, data)
                 parts = (to_bucket(image, placed, mirrored=mirrored),)
         except PictureError as error:
             return self._blank(bucket), None, error
@@ -167,34 +192,4 @@ class Feed(Dataset[Batch]):
             return (torch.zeros(3, height, width),)
         channels, factor = self.latent_shape
         zeros = torch.zeros(channels, height // factor, width // factor)
-        return (zeros, zeros)
-
-
-class _Numbers(Sampler[int]):
-    """first, first + 1, ... up to the end."""
-
-    def __init__(self, first: int, end: int) -> None:
-        self.first, self.end = first, end
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.first, self.end))
-
-    def __len__(self) -> int:
-        return self.end - self.first
-
-
-def micro_batches(feed: Feed, first: int, end: int, *, workers: int) -> Iterator[Batch]:
-    """Micro-batches ``first`` to ``end`` in order, prepared by ``workers`` processes.
-
-    The generator of its own keeps the loader from drawing its base seed from torch's global generator.
-    """
-    return iter(
-        DataLoader(
-            feed,
-            batch_size=None,
-            sampler=_Numbers(first, end),
-            num_workers=workers,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(0),
-        )
-    )
+        return (zeros, zeros) if self.cache.draw == "sample" else (zeros,)

@@ -1,39 +1,52 @@
-"""From a picture file to the pixels of its bucket.
+"""From a picture's bytes to the pixels of its bucket.
 
 Pictures are float32 tensors [3, H, W] in [-1, 1], sRGB, as every Stable Diffusion VAE expects them.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import functools
+import io
+import warnings
 
 import numpy as np
 import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from trainkit.buckets import Fit, Size
+from trainkit.buckets import Fit
 from trainkit.errors import PictureError
 
-_WAYS_TO_FAIL = (
-    *(OSError, ValueError, SyntaxError, EOFError, MemoryError, RuntimeError),
-    Image.DecompressionBombError,
+MAX_PIXELS = 178_956_970
+"""The most pixels of a picture that Pillow decodes: twice what it calls a probable bomb."""
+
+# Pillow warns of pictures over 89 million pixels; ``max_pixels`` decides here instead.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+_FORMATS = frozenset(
+    {
+        *("AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "JXL", "MPO", "PCX", "PNG", "PPM"),
+        *("QOI", "SGI", "TGA", "TIFF", "WEBP"),
+    }
 )
-"""What Pillow's decoders raise for files that are no pictures, cut off, or absurdly large."""
+"""Formats that are decoded, where Pillow or a plug-in of it knows them. Of the others some start programs
+(EPS: Ghostscript), some read further files."""
 
 
-def read_picture(path: Path, ground: str = "white") -> Image.Image:
-    """Decode a whole picture: upright by its EXIF orientation, transparency laid on ``ground``, mode RGB.
+def decode(
+    data: bytes, name: str, ground: str = "white", max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, Image.Image | None]:
+    """A picture upright by its EXIF orientation, transparency laid on ``ground``, mode RGB; and its alpha
+    channel (mode L, 255 is opaque), None when it has none. Of an animation the first picture.
 
-    Raises PictureError with the reason when any part of the file cannot be decoded.
+    Raises PictureError, which calls it ``name``, when any part of it cannot be decoded, and when it has more
+    than ``max_pixels``, before they are decoded.
     """
-    return read_layers(path, ground)[0]
-
-
-def read_layers(path: Path, ground: str = "white") -> tuple[Image.Image, Image.Image | None]:
-    """`read_picture`, and the picture's alpha channel (mode L, 255 is opaque), None when it has none."""
     try:
-        with Image.open(path) as opened:
+        with Image.open(io.BytesIO(data), formats=_formats()) as opened:
+            if (pixels := opened.width * opened.height) > max_pixels:
+                size = f"{opened.width}x{opened.height}"
+                raise PictureError(name, _too_many(f"{size} are {pixels:,} pixels", max_pixels))
             opened.load()
             upright = _eight_bits(ImageOps.exif_transpose(opened))
             if not upright.has_transparency_data:
@@ -41,13 +54,30 @@ def read_layers(path: Path, ground: str = "white") -> tuple[Image.Image, Image.I
             layer = upright.convert("RGBA")
             over = Image.new("RGBA", layer.size, ImageColor.getcolor(ground, "RGBA"))
             return Image.alpha_composite(over, layer).convert("RGB"), layer.getchannel("A")
-    except _WAYS_TO_FAIL as error:
-        raise PictureError(str(path), _reason(path, error)) from error
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureError(name, _too_many(str(error).partition(", could")[0], max_pixels)) from error
+    except UnidentifiedImageError as error:
+        reason = "is not a picture that Pillow can read" if data else "the file is empty"
+        raise PictureError(name, reason) from error
+    except Exception as error:  # Decoders of hostile bytes raise everything, warnings that are errors too.
+        raise PictureError(name, f"cannot be decoded ({error or type(error).__name__})") from error
 
 
-def read_gray(path: Path) -> Image.Image:
-    """Decode a whole picture as gray, upright, mode L; raises PictureError as `read_picture` does."""
-    return read_picture(path, "black").convert("L")
+def decode_gray(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A picture as gray, upright, mode L; raises PictureError as `decode` does."""
+    return decode(data, name, "black", max_pixels)[0].convert("L")
+
+
+@functools.cache
+def _formats() -> list[str]:
+    Image.init()
+    return sorted(_FORMATS & set(Image.OPEN))
+
+
+def _too_many(found: str, max_pixels: int) -> str:
+    return f"{found}, more than data.max_pixels allows ({max_pixels:,}); make it smaller"
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -57,21 +87,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-
-
-def picture_size(path: Path) -> Size:
-    """(width, height) after EXIF rotation; every pixel is decoded, so that what cannot be read is found
-    now."""
-    return read_picture(path).size
-
-
-def _reason(path: Path, error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, UnidentifiedImageError):
-        empty = path.is_file() and path.stat().st_size == 0
-        return "the file is empty" if empty else "is not a picture that Pillow can read"
-    return f"cannot be decoded ({error})"
 
 
 def to_bucket(image: Image.Image, fit: Fit, *, mirrored: bool = False) -> Tensor:

@@ -6,7 +6,7 @@ latent pixel, so that it weights the loss there.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainkit.buckets import Fit, Size
 from trainkit.errors import PictureError
-from trainkit.images import cut, read_gray, read_layers
+from trainkit.images import cut
 from trainkit.place import Place
 
 Masks = Literal["none", "alpha", "file"]
@@ -27,10 +27,13 @@ _ENDINGS = ("-masklabel.png", ".mask.png")
 
 def mask_of(picture: Place, masks: Masks) -> Place | None:
     """Where the mask of a picture stands: in the picture itself, in a file beside it, or nowhere (all of it
-    counts)."""
+    counts).
+
+    A file beside it is looked for on a disk only: `masks_are_files` forbids the rest.
+    """
     if masks == "alpha":
         return picture
-    if masks == "none":
+    if masks == "none" or picture.remote or picture.member:
         return None
     path = Path(picture.path)
     beside = (path.with_name(path.stem + ending) for ending in _ENDINGS)
@@ -53,22 +56,15 @@ def _quoted(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
-def read_mask(place: Place, picture: Place, size: Size) -> Image.Image | None:
-    """The mask at ``place`` of a picture of ``size``, mode L, of any size; None when the picture has no alpha
-    channel to take it from.
-
-    Raises PictureError when it cannot be read, or when its aspect ratio is not the picture's (to within a
-    pixel of the mask).
-    """
-    path = Path(place.path)
-    if place == picture:
-        return read_layers(path)[1]
-    mask = read_gray(path)
+def fitting(mask: Image.Image, name: str, picture: str, size: Size) -> Image.Image:
+    """The mask ``name`` of a picture of ``size``. Raises PictureError, which names the picture, when its
+    aspect ratio is not the picture's (to within a pixel of the mask)."""
     (w, h), (mask_w, mask_h) = size, mask.size
     if abs(mask_w - mask_h * w / h) > 1 and abs(mask_h - mask_w * h / w) > 1:
         raise PictureError(
-            picture.name,
-            f"its mask {path.name} is {mask_w}x{mask_h}, which is no scaled copy of {w}x{h}; draw it anew",
+            picture,
+            f"its mask {PurePath(name).name} is {mask_w}x{mask_h}, which is no scaled copy of {w}x{h}; draw "
+            "it anew",
         )
     return mask
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,9 +14,10 @@ from PIL import Image
 from captionkit import CaptionPipeline, Record
 from trainkit.buckets import Size
 from trainkit.errors import PictureError
-from trainkit.images import read_layers
-from trainkit.masks import Masks, mask_of, read_mask
+from trainkit.images import MAX_PIXELS, decode, decode_gray
+from trainkit.masks import Masks, fitting, mask_of
 from trainkit.place import Place
+from trainkit.store.store import Store
 
 WEIGHT_FACT = "loss_weight"
 """The fact of a record that says how much its picture counts."""
@@ -42,29 +43,56 @@ class Picture:
     when all of it counts."""
 
 
-def load_layers(picture: Picture, ground: str) -> tuple[Image.Image, Image.Image | None]:
-    """The decoded picture with transparency laid on ``ground``, and its mask (None: all of it counts).
+@dataclass(frozen=True)
+class PictureReader:
+    """Fetches pictures and decodes them, by the settings of the run."""
 
-    Raises PictureError when one of the two cannot be used, or when the picture's size is no longer the one
-    that was planned with.
-    """
-    image, alpha = read_layers(Path(picture.place.path), ground)
-    if image.size != picture.size:
-        (w, h), (found_w, found_h) = picture.size, image.size
-        raise PictureError(
-            picture.place.name, f"the manifest says {w}x{h}, the file is {found_w}x{found_h}: prepare again"
-        )
-    return image, alpha if picture.mask == picture.place else load_mask(picture)
+    store: Store
+    transparent_as: str = "white"
+    """Colour that shows through transparent parts."""
+    max_pixels: int = MAX_PIXELS
 
+    def fetch(self, pictures: Iterable[Picture]) -> Iterator[bytes | PictureError]:
+        """The bytes of pictures in order, or what is wrong with each, as `Store.fetch`; for the methods that
+        take ``data``."""
+        return self.store.fetch(picture.place for picture in pictures)
 
-def load_image(picture: Picture, ground: str) -> Image.Image:
-    """The decoded picture without its mask; raises PictureError as `load_layers` does."""
-    return load_layers(replace(picture, mask=None), ground)[0]
+    def layers(self, picture: Picture, data: bytes | None = None) -> tuple[Image.Image, Image.Image | None]:
+        """The decoded picture with transparency laid on its ground, and its mask (None: all of it counts).
 
+        ``data`` are its bytes, where they are at hand. Raises PictureError when one of the two cannot be
+        used, or when the picture's size is no longer the one that was planned with; StoreError as the store.
+        """
+        image, alpha = self._decoded(picture.place, data)
+        if image.size != picture.size:
+            (w, h), (found_w, found_h) = picture.size, image.size
+            raise PictureError(
+                picture.place.name,
+                f"the manifest says {w}x{h}, the file is {found_w}x{found_h}: prepare again",
+            )
+        return image, alpha if picture.mask == picture.place else self.mask(picture)
 
-def load_mask(picture: Picture) -> Image.Image | None:
-    """The mask of a picture, None when all of it counts; raises PictureError when it cannot be used."""
-    return None if picture.mask is None else read_mask(picture.mask, picture.place, picture.size)
+    def image(self, picture: Picture, data: bytes | None = None) -> Image.Image:
+        """The decoded picture without its mask; raises PictureError as `layers` does."""
+        return self.layers(replace(picture, mask=None), data)[0]
+
+    def mask(self, picture: Picture) -> Image.Image | None:
+        """The mask of a picture, None when all of it counts; raises PictureError when it cannot be used."""
+        mask = picture.mask
+        if mask is None:
+            return None
+        if mask == picture.place:
+            return self._decoded(mask)[1]
+        gray = decode_gray(self.store.read(mask), mask.name, self.max_pixels)
+        return fitting(gray, mask.name, picture.place.name, picture.size)
+
+    def size(self, place: Place) -> Size:
+        """(width, height), upright; every pixel is decoded, so that what cannot be read is found now."""
+        return self._decoded(place)[0].size
+
+    def _decoded(self, place: Place, data: bytes | None = None) -> tuple[Image.Image, Image.Image | None]:
+        data = self.store.read(place) if data is None else data
+        return decode(data, place.name, self.transparent_as, self.max_pixels)
 
 
 @dataclass(frozen=True)
@@ -72,14 +100,13 @@ class Maker:
     """Makes a picture of a record and a size, by the settings of the run."""
 
     folder: Path
+    """The data folder, or that of the table."""
     pipelines: tuple[CaptionPipeline, ...]
     masks: Masks
     weights: tuple[tuple[str, float], ...]
 
-    def __call__(self, record: Record, size: Size) -> Picture:
+    def __call__(self, record: Record, size: Size, place: Place) -> Picture:
         """Raises PictureError when the record's ``loss_weight`` is none."""
-        assert record.image is not None, "seen to before the size was known"
-        place = Place(str(self.folder / record.image))
         may_flip = any(pipeline.may_flip(record) for pipeline in self.pipelines)
         return Picture(record, place, size, may_flip, self._weight(record), mask_of(place, self.masks))
 

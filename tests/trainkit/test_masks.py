@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from captionkit import Record
 from trainkit.buckets import fit
 from trainkit.errors import PictureError
 from trainkit.images import to_bucket
-from trainkit.masks import is_mask, latent_mask, mask_of, read_mask
+from trainkit.masks import is_mask, latent_mask, mask_of
+from trainkit.picture import Picture, PictureReader
 from trainkit.place import Place
+from trainkit.store.settings import StoreConfig
+from trainkit.store.store import Store
 
 
 def speckled(width: int, height: int) -> Image.Image:
@@ -88,17 +92,23 @@ def test_what_masks_no_picture_is_no_mask(tmp_path: Path, name: str) -> None:
     assert not is_mask(tmp_path / name)
 
 
+def masked(place: Path, mask: Path, size: tuple[int, int]) -> Image.Image | None:
+    """The mask as it is read for a picture of ``size``."""
+    picture = Picture(Record(id="a"), Place(str(place)), size, True, mask=Place(str(mask)))
+    return PictureReader(Store(StoreConfig())).mask(picture)
+
+
 def test_the_alpha_channel_is_a_mask(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     alpha = speckled(30, 20)
     image = Image.new("RGB", (30, 20), "red")
     image.putalpha(alpha)
     image.save(path)
-    mask = read_mask(Place(str(path)), Place(str(path)), (30, 20))
+    mask = masked(path, path, (30, 20))
     assert mask is not None
     assert np.array_equal(np.asarray(mask), np.asarray(alpha))
     image.convert("RGB").save(path)
-    assert read_mask(Place(str(path)), Place(str(path)), (30, 20)) is None
+    assert masked(path, path, (30, 20)) is None
 
 
 @pytest.mark.parametrize(
@@ -119,12 +129,12 @@ def test_a_mask_is_a_scaled_copy_or_refused(tmp_path: Path, size: tuple[int, int
     path, picture = tmp_path / "a.mask.png", tmp_path / "a.jpg"
     Image.new("L", size, 255).save(path)
     if fits:
-        mask = read_mask(Place(str(path)), Place(str(picture)), (300, 200))
+        mask = masked(picture, path, (300, 200))
         assert mask is not None
         assert mask.size == size
         return
     with pytest.raises(PictureError) as caught:
-        read_mask(Place(str(path)), Place(str(picture)), (300, 200))
+        masked(picture, path, (300, 200))
     width, height = size
     assert str(caught.value) == (
         f"{picture}: its mask a.mask.png is {width}x{height}, which is no scaled copy of 300x200; "
@@ -140,7 +150,7 @@ def test_masks_of_every_mode_are_gray(tmp_path: Path, mode: str) -> None:
         Image.fromarray(np.asarray(half).astype(np.uint16) * 257) if mode == "I;16" else half.convert(mode)
     )
     stored.save(tmp_path / "a.mask.png")
-    mask = read_mask(Place(str(tmp_path / "a.mask.png")), Place(str(tmp_path / "a.png")), (40, 20))
+    mask = masked(tmp_path / "a.png", tmp_path / "a.mask.png", (40, 20))
     assert mask is not None
     assert np.array_equal(np.asarray(mask), np.asarray(half))
 
@@ -148,4 +158,4 @@ def test_masks_of_every_mode_are_gray(tmp_path: Path, mode: str) -> None:
 def test_a_broken_mask_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mask.png").write_bytes(b"nothing")
     with pytest.raises(PictureError, match=r"a\.mask\.png: is not a picture"):
-        read_mask(Place(str(tmp_path / "a.mask.png")), Place(str(tmp_path / "a.png")), (40, 20))
+        masked(tmp_path / "a.png", tmp_path / "a.mask.png", (40, 20))
