@@ -15,6 +15,5 @@ def split(everything: DataSet, config: ValidationConfig) -> tuple[DataSet, DataS
     """
     if config.share == 0:
         return everything, everything.subset(())
-    apart = held_out(everything.ids, config)
-    rest = np.setdiff1d(np.arange(len(everything.pictures)), np.array(apart))
-    return everything.subset(rest), everything.subset(apart)
+    apart = held_out(everything.keys, config)
+    return everything.subset(np.flatnonzero(~apart)), everything.subset(np.flatnonzero(apart))

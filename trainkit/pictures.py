@@ -19,11 +19,17 @@ from tqdm import tqdm
 from captionkit import CaptionkitError, CaptionPipeline, Record, read_records
 from trainkit.buckets import BucketConfig
 from trainkit.errors import PictureError, TrainkitError
-from trainkit.images import picture_size
-from trainkit.manifest import INDEX, Manifest, is_manifest
+from trainkit.images import MAX_PIXELS
+from trainkit.keys import fingerprint_of, keys_of
+from trainkit.latents import VaeDraw
+from trainkit.manifest import Manifest
 from trainkit.masks import Masks, is_mask
-from trainkit.picture import Maker, Picture, idle_patterns, load_mask
+from trainkit.picture import Maker, Picture, PictureReader, idle_patterns
+from trainkit.place import place_of
 from trainkit.rows import Rows, try_some
+from trainkit.store.settings import StoreConfig
+from trainkit.store.store import Store
+from trainkit.table_files import INDEX, is_manifest
 
 _SHOWN = 20
 """How many bad pictures an error names."""
@@ -35,18 +41,33 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     path: Path
-    """Folder of pictures with sidecars; a .jsonl table; or a manifest: a .parquet or .arrow table that says
-    every picture's size, or a folder of .parquet shards. Picture paths are relative to the table."""
+    """Folder of pictures with sidecars; a .jsonl table; or a manifest: a folder that `prepare` wrote, a
+    .parquet or .arrow table that says every picture's size, or a folder of such tables. Picture paths are
+    relative to the table."""
     recipe: str | dict[str, object] = "hyperfusion"
     """The caption pipeline: a preset's name, a recipe file (relative to the run file), or the recipe
     itself."""
     buckets: BucketConfig = BucketConfig()
     """Shapes in which pictures are trained."""
+    chunk_window: int = Field(default=0, ge=0, le=1024)
+    """How many micro-batches of a bucket are sorted together by the chunks of their captions, so that fewer
+    are filled up; 0 does not sort."""
     latents: Literal["cached", "live"] = "cached"
     """"cached": encode every picture once, both orientations where mirroring is allowed; "live": encode in
     each step."""
+    vae: VaeDraw = "sample"
+    """"sample": draw anew from the VAE's distribution in every step; "mode": take its mean. Cached, a mean
+    alone is half the size."""
     cache: Path | None = None
-    """Folder of cached latents; None keeps them in the run's own folder."""
+    """Folder of cached latents and texts, which several runs may share; None keeps them in the run's own
+    folder."""
+    store: StoreConfig = StoreConfig()
+    """How pictures are fetched from object storage."""
+    verify: bool = True
+    """Whether a picture's bytes are compared with the hash that `prepare` took of them. Their number is
+    compared in any case."""
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MAX_PIXELS)
+    """Pictures of more pixels are refused before they are decoded. Decoding takes up to 12 bytes a pixel."""
     transparent_as: str = "white"
     """Colour that shows through transparent parts, a CSS name or #rrggbb."""
     masks: Masks = "none"
@@ -63,6 +84,18 @@ class DataConfig(BaseModel):
     run."""
     workers: int = Field(default=2, ge=0)
     """Processes that prepare batches beside the training; 0 prepares them in the training process."""
+    prefetch: int = Field(default=2, ge=1, le=1024)
+    """Micro-batches that each of them prepares ahead."""
+    worker_restarts: int = Field(default=3, ge=0)
+    """How many of them that end (killed for want of memory) are replaced within an hour; one more stops the
+    run."""
+    worker_timeout: float = Field(default=900.0, gt=0)
+    """Seconds after which one that is waited for and gives nothing is replaced."""
+
+    @property
+    def reader(self) -> PictureReader:
+        """What fetches and decodes the pictures."""
+        return PictureReader(Store(self.store, verify=self.verify), self.transparent_as, self.max_pixels)
 
     @field_validator("transparent_as")
     @classmethod
@@ -95,12 +128,17 @@ class DataSet:
     """What cannot be used, of the whole data set."""
     notes: tuple[str, ...] = ()
     """What a user should know and nothing is stopped by."""
+    fingerprint: str = ""
+    """Of the whole data set, in hexadecimal: another one means other pictures, or in another order. Of a
+    prepared folder it tells all that is trained, of others ids and sizes."""
 
     @property
-    def ids(self) -> Sequence[str]:
-        """The id of every picture's record; of a manifest without making the records."""
+    def keys(self) -> NDArray[np.uint64]:
+        """[N]: the key of the id of every picture's record (`trainkit.keys`)."""
         pictures = self.pictures
-        return pictures.ids if isinstance(pictures, Rows) else tuple(p.record.id for p in pictures)
+        if isinstance(pictures, Rows):
+            return pictures.keys
+        return keys_of(p.record.id.encode("utf-8") for p in pictures)
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> DataSet:
         """Some of the pictures, in the order of ``indices``."""
@@ -141,22 +179,27 @@ def read_data(config: DataConfig, pipelines: Sequence[CaptionPipeline], *, progr
 
 def _from_manifest(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], progress: bool) -> DataSet:
     del progress  # It takes seconds.
-    index = Manifest(config.path, INDEX)
+    manifest = Manifest(config.path)
+    # Of a file that must be decoded, few columns are read first: to find what is wrong takes memory, which is
+    # free again when the whole is read.
+    index = manifest if manifest.mapped else Manifest(config.path, INDEX)
+    sizes = index.sizes()
     if twice := index.twice():
         _refuse_twice(config, twice)
-    bad, everything = index.bad_rows(), index.sizes()
-    names = (image for chunk in index.images().chunks for image in chunk.to_pylist() if image is not None)
+    bad = index.bad_rows(sizes)
+    names = (image for chunk in index.images() for image in chunk.to_pylist() if image is not None)
     idle = idle_patterns(config.weights, names, index.folder)
-    # The whole is read now, when the memory that finding ids that stand there twice took is free again.
+    fingerprint = index.fingerprint(sizes)
     del index, names
-    manifest = Manifest(config.path)
     tried, notes = try_some(manifest, bad, config.max_bad_share)
     bad |= tried
     skipped = tuple(Skipped(manifest.where(row), reason) for row, reason in sorted(bad.items()))
-    rows = np.delete(np.arange(len(manifest)), sorted(bad))
-    sizes = everything[rows].astype(np.int32)
     make = Maker(manifest.folder, pipelines, config.masks, tuple(config.weights.items()))
-    return DataSet(Rows(manifest, rows, sizes, make), sizes, skipped, notes + idle)
+    pictures = Rows(manifest, range(len(manifest)), make)
+    if bad:
+        kept = np.delete(np.arange(len(manifest)), sorted(bad))
+        pictures, sizes = pictures.at(kept), sizes[kept]
+    return DataSet(pictures, sizes, skipped, notes + idle, fingerprint)
 
 
 def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], progress: bool) -> DataSet:
@@ -176,7 +219,7 @@ def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], pr
     folder = config.path if config.path.is_dir() else config.path.parent
     make = Maker(folder, pipelines, config.masks, tuple(config.weights.items()))
     pictures: list[Picture] = []
-    for result in _measured(records, make, progress):
+    for result in _measured(records, make, config.reader, progress):
         if isinstance(result, PictureError):
             skipped.append(Skipped(result.picture, result.reason))
         else:
@@ -185,19 +228,23 @@ def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], pr
     notes = idle_patterns(config.weights, (str(p.record.image) for p in pictures), folder)
     if config.masks == "file" and not any(p.mask for p in pictures):
         notes += ('data.masks is "file", but no picture has a mask beside it',)
-    return DataSet(tuple(pictures), sizes, tuple(skipped), notes)
+    found = DataSet(tuple(pictures), sizes, tuple(skipped), notes)
+    return replace(found, fingerprint=fingerprint_of(found.keys, sizes))
 
 
-def _measured(records: list[Record], make: Maker, progress: bool) -> Iterator[Picture | PictureError]:
+def _measured(
+    records: list[Record], make: Maker, reader: PictureReader, progress: bool
+) -> Iterator[Picture | PictureError]:
     """Each record's picture, or what is wrong with it; decoding runs in threads."""
 
     def measured(record: Record) -> Picture | PictureError:
         if record.image is None:
             return PictureError(record.id, "the record names no picture")
         try:
-            picture = make(record, picture_size(make.folder / record.image))
+            place = place_of(record.id, str(make.folder), record.image, absolute=True)
+            picture = make(record, reader.size(place), place)
             if picture.mask != picture.place:
-                load_mask(picture)
+                reader.mask(picture)
         except PictureError as error:
             return error
         return picture

@@ -13,26 +13,32 @@ model can get better with tags while it gets worse with sentences.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Literal, TypedDict
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from captionkit import Caption, CaptionPipeline, Record, Rule, Source
 from trainkit import latents
 from trainkit.buckets import Size
-from trainkit.draws import derived_seed, generator
+from trainkit.draws import generator
 from trainkit.errors import PictureError, TrainkitError
+from trainkit.keys import mixed
 from trainkit.loss import ObjectiveConfig, per_sample_error, target_of
 from trainkit.schedule import NoiseSchedule
 from trainkit.text import Tokens
 
 TextKind = Literal["tags", "prose", "both", "empty"]
+
+_AT_ONCE = 1 << 18
+"""Keys that are mixed in one go, so that millions need no memory to speak of."""
 
 
 class ValidationConfig(BaseModel):
@@ -66,18 +72,22 @@ class ValidationConfig(BaseModel):
         return texts
 
 
-def held_out(ids: Sequence[str], config: ValidationConfig) -> tuple[int, ...]:
-    """Places of the records that are held out of training, ascending; empty when validation is off.
+def held_out(keys: NDArray[np.uint64], config: ValidationConfig) -> NDArray[np.bool_]:
+    """Which records are held out of training, by their keys; none when validation is off.
 
-    Raises TrainkitError when the share holds out no picture at all, or leaves none to train.
+    A record is held out when its key, mixed with the seed (`mixed`), is below share x 2^64. Raises
+    TrainkitError when the share holds out no picture at all, or leaves none to train.
     """
     if config.share == 0:
-        return ()
-    limit = int(config.share * 2**63)
-    chosen = tuple(i for i, id in enumerate(ids) if derived_seed(config.seed, f"held out/{id}") < limit)
-    if not 0 < len(chosen) < len(ids):
+        return np.zeros(len(keys), dtype=np.bool_)
+    limit = np.uint64(int(config.share * 2**64))
+    chosen = np.empty(len(keys), dtype=np.bool_)
+    for at in range(0, len(keys), _AT_ONCE):
+        chosen[at : at + _AT_ONCE] = mixed(keys[at : at + _AT_ONCE], config.seed) < limit
+    count = int(chosen.sum())
+    if not 0 < count < len(keys):
         raise TrainkitError(
-            f"validation.share = {config.share} holds out {len(chosen)} of {len(ids)} pictures; at least one "
+            f"validation.share = {config.share} holds out {count} of {len(keys)} pictures; at least one "
             "must be held out and one trained: choose another share, or 0 to turn validation off"
         )
     return chosen

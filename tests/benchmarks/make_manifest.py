@@ -1,11 +1,13 @@
 """Write a manifest of any number of rows, as true to life as tag counts make it; there are no pictures.
 
     python tests/benchmarks/make_manifest.py tags.csv.gz 3300000 build/m33/manifest.parquet
+    python tests/benchmarks/make_manifest.py tags.csv.gz 3300000 build/m33/prepared
 
 ``tags.csv.gz`` has no header and begins with name, category number, post count, as e621's exports do. Tags
 are drawn by their count, 40 a row; 12 rows in 100 have a caption of three sentences; the logarithm of the
 aspect ratio is normal with standard deviation 0.35, that of the area around one megapixel with 0.6. The
-suffix of the output says whether it is Parquet or an Arrow file (uncompressed, to be memory-mapped).
+output is Parquet or an Arrow file (uncompressed, to be memory-mapped) by its suffix; without a suffix it is
+a folder as ``trainkit prepare`` writes it. Digests and perceptual hashes are random numbers there.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import hashlib
 import io
+import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +31,8 @@ from numpy.typing import NDArray
 
 TAGS_PER_ROW = 40
 PROSE_SHARE = 0.12
-ROWS_PER_BATCH = 100_000
+ROWS_PER_BATCH = 65_536
+BATCHES_PER_PART = 16
 
 
 def read_counts(path: Path) -> tuple[list[str], NDArray[np.float64]]:
@@ -87,22 +93,78 @@ def batches(tags: Path, rows: int, seed: int) -> Iterator[pa.RecordBatch]:
         )
 
 
-def main() -> None:
-    """Write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def prepared(batch: pa.RecordBatch, first: int, seed: int) -> pa.RecordBatch:
+    """The columns of a prepared folder: where each picture lies, its key, and what the table said."""
+    n = batch.num_rows
+    rng = np.random.default_rng([seed, first, 1])
+    ids = [image.removesuffix(".jpg") for image in batch.column("image").to_pylist()]
+    keys = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in ids)
+    no_text = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.string()))
+    return pa.RecordBatch.from_pydict(
+        {
+            "image": batch.column("image"),
+            "container": pa.nulls(n, pa.dictionary(pa.int32(), pa.string())),
+            "offset": np.zeros(n, dtype=np.int64),
+            "length": rng.integers(20_000, 2_000_000, n),
+            "digest": pa.Array.from_buffers(pa.binary(16), n, [None, pa.py_buffer(rng.bytes(16 * n))]),
+            "mtime_ns": rng.integers(1_500_000_000, 1_700_000_000, n) * 1_000_000_000,
+            "width": batch.column("width"),
+            "height": batch.column("height"),
+            "id": ids,
+            "key": np.frombuffer(keys, dtype="<u8"),
+            "phash": rng.integers(0, 1 << 64, n, dtype=np.uint64),
+            "flags": pa.ListArray.from_arrays(pa.array(np.zeros(n + 1, dtype=np.int32)), no_text),
+            **{name: batch.column(name) for name in ("tags", "caption", "rating", "score")},
+        }
     )
-    parser.add_argument("tags", type=Path, help="name, category, post count; .csv or .csv.gz without header")
-    parser.add_argument("rows", type=int)
-    parser.add_argument("out", type=Path, help=".parquet or .arrow")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.out.with_suffix(".partial")
-    writer: Any = None
-    for batch in batches(options.tags, options.rows, options.seed):
+
+
+def write_folder(made: Iterator[pa.RecordBatch], folder: Path, seed: int) -> None:
+    """The parts and manifest.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[dict[str, object]] = []
+    fingerprint = hashlib.blake2b(digest_size=16)
+    rows = 0
+    while True:
+        file = folder / f"part-{len(parts):05d}.arrow"
+        before = rows
+        writer: Any = None
+        for batch in itertools.islice(made, BATCHES_PER_PART):
+            whole = prepared(batch, rows, seed)
+            writer = writer or pa.ipc.new_file(str(file), whole.schema)
+            writer.write_batch(whole)
+            rows += whole.num_rows
         if writer is None:
-            arrow = options.out.suffix == ".arrow"
+            break
+        writer.close()
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        fingerprint.update(digest.encode())
+        parts.append(
+            {"file": file.name, "rows": rows - before, "bytes": file.stat().st_size, "digest": digest}
+        )
+    summary = {
+        "format": 1,
+        "root": ".",
+        "rows": rows,
+        "parts": parts,
+        "fingerprint": fingerprint.hexdigest(),
+        "ids_distinct": True,
+        "captionkit": "0",
+        "settings": {"seed": seed},
+        "found": {},
+    }
+    (folder / "manifest.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+
+
+def write_table(made: Iterator[pa.RecordBatch], path: Path) -> None:
+    """One file, by its suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    writer: Any = None
+    for batch in made:
+        if writer is None:
+            arrow = path.suffix == ".arrow"
             writer = (
                 pa.ipc.new_file(str(partial), batch.schema)
                 if arrow
@@ -110,7 +172,24 @@ def main() -> None:
             )
         writer.write_batch(batch)
     writer.close()
-    partial.replace(options.out)
+    partial.replace(path)
+
+
+def main() -> None:
+    """Write the table, or the folder."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tags", type=Path, help="name, category, post count; .csv or .csv.gz without header")
+    parser.add_argument("rows", type=int)
+    parser.add_argument("out", type=Path, help=".parquet, .arrow, or a folder")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    made = batches(options.tags, options.rows, options.seed)
+    if options.out.suffix:
+        write_table(made, options.out)
+    else:
+        write_folder(made, options.out, options.seed)
 
 
 if __name__ == "__main__":
