@@ -26,6 +26,7 @@ from trainkit.models import Denoiser
 from trainkit.modes import open_to_others
 from trainkit.optim import settings_of
 from trainkit.room import explain_full
+from trainkit.sharding import put_all_together, split_state
 from trainkit.trained import load_trained_state, trained_state
 from trainkit.whole import INDEX, damage, flush, seal, write_tensors
 
@@ -58,15 +59,21 @@ def save_checkpoint(
     *,
     keep: int,
     keep_every: int = 0,
+    writes: bool = True,
 ) -> Path:
     """Write a checkpoint and remove all but the newest ``keep`` and those that ``keep_every`` keeps for ever.
 
+    Where weights are sharded every process must call it, and one ``writes``.
     Raises CheckpointError when it cannot be written (a full disk); older checkpoints are left as they are.
     """
     final = folder / f"{progress.samples_seen:012d}"
     partial = folder / f".{final.name}.partial-{os.getpid()}"
     tensors, plain = _split(optimizer.state_dict())
     files = trained_state(denoiser) | {"optimizer": tensors}
+    files = {name: put_all_together(found, keep=writes) for name, found in files.items()}
+    if not writes:
+        ema.save(partial)
+        return final
     state = {"format": _FORMAT, **vars(progress), "optimizer": plain}
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -181,7 +188,7 @@ def load_checkpoint(checkpoint: Path, denoiser: Denoiser, optimizer: torch.optim
         )
         ema.load(checkpoint)
         stored = _tensors(checkpoint / "optimizer.safetensors")
-        optimizer.load_state_dict(_join(stored, state["optimizer"]))
+        optimizer.load_state_dict(split_state(optimizer, _join(stored, state["optimizer"])))
         for group, own in zip(optimizer.param_groups, settings, strict=True):
             group.update(own)
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
+from torch import nn
 
 from trainkit.errors import LaunchError
+from trainkit.sharding import is_sharded
 
 _TORCHRUN = "torchrun --nproc_per_node {n} -m trainkit train run.toml"
+
+_EXCHANGE = timedelta(hours=24)
+"""How long an exchange between processes may take. Longer than anything a process may do alone meanwhile,
+such as filling a cache: whether one hangs is for the watchdog to judge, which knows what each of them does.
+"""
 
 
 def make_accelerator(mixed_precision: str, out: Path, *, tensorboard: bool, tf32: bool) -> Accelerator:
@@ -31,6 +41,7 @@ def make_accelerator(mixed_precision: str, out: Path, *, tensorboard: bool, tf32
         mixed_precision=mixed_precision,
         log_with="tensorboard" if tensorboard else None,
         project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out)),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_EXCHANGE)],
     )
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != world:
@@ -44,7 +55,7 @@ def make_accelerator(mixed_precision: str, out: Path, *, tensorboard: bool, tf32
 
 
 def refuse_false_launch(environment: Mapping[str, str]) -> None:
-    """Refuse to be the only process where several were asked for.
+    """Refuse to be the only process where several were asked for, and what trainkit does not run.
 
     ``accelerate launch --cpu --num_processes 2`` (and a MULTI_CPU configuration file) starts one process and
     says nothing. It leaves its traces: the address of a main process, and no rank.
@@ -59,3 +70,36 @@ def refuse_false_launch(environment: Mapping[str, str]) -> None:
             "accelerate launch was asked for several processes and started only this one (it does so for CPU "
             f"processes). Start them with: {_TORCHRUN.format(n=2)}"
         )
+    for name, what in (("DEEPSPEED", "DeepSpeed"), ("MEGATRON_LM", "Megatron-LM")):
+        if environment.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
+            raise LaunchError(
+                f"accelerate's configuration asks for {what}, whose engine would take the backward pass, the "
+                "optimizer and its state away from the loop, and with them the exact resume. Use FSDP, which "
+                "splits the same things: examples/accelerate/fsdp.yaml is ZeRO-3, "
+                "examples/accelerate/fsdp_zero2.yaml is ZeRO-2"
+            )
+
+
+def wrapped(
+    accelerator: Accelerator, denoiser: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[nn.Module, Any]:
+    """The denoiser and the optimizer as accelerate runs them, for the gradients that there are now.
+
+    Sharded weights exchange their gradients themselves; DistributedDataParallel must not do it again.
+    """
+    accelerator.unwrap_model(denoiser, keep_fp32_wrapper=False)  # Of an earlier wrapping's autocast.
+    accelerator.free_memory()
+    # Not prepare(), which marks a model as done and then leaves out the autocast of the second time.
+    model: nn.Module = accelerator.prepare_model(denoiser, evaluation_mode=is_sharded(denoiser))
+    return model, accelerator.prepare_optimizer(optimizer)
+
+
+def synchronised(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Exchange gradients between devices only with the last micro-batch of a step."""
+    if is_sharded(model):
+        model.set_requires_gradient_sync(last)
+        return contextlib.nullcontext()
+    later: contextlib.AbstractContextManager[None] | None = None
+    if not last and isinstance(model, nn.parallel.DistributedDataParallel):
+        later = model.no_sync()
+    return later or contextlib.nullcontext()

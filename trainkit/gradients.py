@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trainkit.sharding import local, summed
+
 
 def grad_norms(denoiser: nn.Module) -> dict[str, float]:
     """L2 norm of the gradients of every group that has any, as "grad_norm/<group>".
@@ -18,7 +20,8 @@ def grad_norms(denoiser: nn.Module) -> dict[str, float]:
     - text_encoder.lower, text_encoder.upper: the two halves of its layers; the last norm is upper
 
     Every parameter is in one group, so the squares sum to that of the whole norm. Call it after the backward
-    pass and before clipping. It waits for the device once, whatever the number of parameters.
+    pass and before clipping. It waits for the device once, whatever the number of parameters. Where weights
+    are sharded every process must call it, and all get the same norms.
     """
     layers = _num_layers(denoiser)
     names, gradients = [], []
@@ -29,9 +32,11 @@ def grad_norms(denoiser: nn.Module) -> dict[str, float]:
     if not gradients:
         return {}
     groups = sorted(set(names))
-    norms = torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32))
+    parts = [local(gradient) for gradient in gradients]
+    norms = torch.stack(torch._foreach_norm(parts, 2, dtype=torch.float32))
     index = torch.tensor([groups.index(name) for name in names], device=norms.device)
     squares: Tensor = torch.zeros(len(groups), device=norms.device).index_add_(0, index, norms.square())
+    summed(squares, gradients)
     return {f"grad_norm/{group}": norm for group, norm in zip(groups, squares.sqrt().tolist(), strict=True)}
 
 
@@ -42,8 +47,9 @@ def clip_gradients(denoiser: nn.Module, norm: float, most: float) -> None:
     (tests/benchmarks/bench_loop.py).
     """
     if norm > most:
-        parameters = [p for p in denoiser.parameters() if p.grad is not None]
-        torch.nn.utils.clip_grads_with_norm_(parameters, most, torch.tensor(norm))
+        gradients = [local(p.grad) for p in denoiser.parameters() if p.grad is not None]
+        factor = most / (torch.tensor(norm) + 1e-6)
+        torch._foreach_mul_(gradients, factor.clamp(max=1.0).to(gradients[0].device))
 
 
 def group_of(name: str, layers: int) -> str:

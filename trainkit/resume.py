@@ -46,7 +46,11 @@ def save(
     """Write a checkpoint, on the main process; ``look`` is the size of the last step when what is due after
     it has not been done. The others wait."""
     run, folder = setup.run, setup.run.out / "checkpoints"
-    if setup.accelerator.is_main_process:
+    writes = setup.accelerator.is_main_process
+    if writes or setup.hollow is not None:
+        setup.watchdog.doing(
+            "writing a checkpoint" if writes else "lending weights to a checkpoint", waits=not writes
+        )
         save_checkpoint(
             folder,
             setup.model.denoiser,
@@ -55,7 +59,9 @@ def save(
             _progress(setup, phase, samples_seen, look),
             keep=run.keep_checkpoints,
             keep_every=run.checkpoint_keep_every,
+            writes=writes,
         )
+    setup.watchdog.doing("waiting for the checkpoint", waits=True)
     setup.accelerator.wait_for_everyone()
     return folder / f"{samples_seen:012d}"
 

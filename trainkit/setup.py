@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from captionkit import CaptionPipeline
@@ -17,22 +20,24 @@ from trainkit.config import RunConfig, caption_pipeline, phase_runs, write_resol
 from trainkit.devices import make_accelerator
 from trainkit.ema import Ema
 from trainkit.ema_tracks import EmaConfig
-from trainkit.errors import PictureError
+from trainkit.errors import LaunchError, PictureError
 from trainkit.export.statistics import data_statistics
 from trainkit.feed import Feed
 from trainkit.images import to_bucket
 from trainkit.latents import LatentCache, Moments, encode, vae_fingerprint
 from trainkit.loss import loss_weights
-from trainkit.models import Model, load_model, prepare_networks
+from trainkit.models import Denoiser, Model, load_model, prepare_networks
 from trainkit.optim import Parts, chosen, trainable_parts
 from trainkit.phases import Phase, make_phases, require_trained
 from trainkit.picture import Picture, load_image
 from trainkit.pictures import DataSet, Skipped, read_data
 from trainkit.sample import check_prompts
 from trainkit.schedule import NoiseSchedule, make_schedule
+from trainkit.sharding import Sharding, copy_hollow, put_all_together, shard, take_sharding
 from trainkit.step import Stepper
 from trainkit.text import Tokens
 from trainkit.validation import Validator
+from trainkit.watchdog import Watchdog
 
 _COUNTED = 20_000
 """Records of a manifest that are counted: 0.3 ms each."""
@@ -58,11 +63,35 @@ class Setup:
     schedule: NoiseSchedule
     cache: LatentCache | None
     """None when latents are encoded live."""
+    watchdog: Watchdog
+    """Whoever does something that takes long tells it."""
+    hollow: Denoiser | None = None
+    """Where weights are sharded: the denoiser without the memory of its weights."""
 
     @property
     def total_samples(self) -> int:
         """Length of the run in samples."""
         return self.phases[-1].end
+
+    @contextlib.contextmanager
+    def whole_model(self, *, everywhere: bool) -> Iterator[Model]:
+        """The model as one process can run it alone: itself; where weights are sharded a whole copy for a
+        while, on the main process or ``everywhere``.
+
+        Every process must ask. Without a copy, one gets the sharded model and must leave it alone.
+        """
+        if self.hollow is None:
+            yield self.model
+            return
+        keeps = everywhere or self.accelerator.is_main_process
+        state = put_all_together(self.model.denoiser.state_dict(), keep=keeps)
+        if not keeps:
+            yield self.model
+            return
+        denoiser = copy_hollow(self.hollow)
+        denoiser.load_state_dict(state, assign=True)
+        del state
+        yield replace(self.model, denoiser=denoiser.to(self.accelerator.device))
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -107,6 +136,7 @@ class Setup:
         """
         if self.cache is None:
             return
+        self.watchdog.doing("filling the cache of latents", patient=True)
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         apart = place(self.kept_apart.sizes, phase.run.data.buckets)
         for data, placement in ((self.data, phase.placement), (self.kept_apart, apart)):
@@ -117,6 +147,7 @@ class Setup:
                 self.accelerator.device,
                 progress=self.accelerator.is_main_process,
             )
+        self.watchdog.doing("waiting for the cache of latents", waits=True)
         self.accelerator.wait_for_everyone()
 
     def validator(self, phase: Phase) -> Validator | None:
@@ -146,6 +177,7 @@ class Setup:
 
     def _moments(self, picture: Picture, placed: Fit) -> Moments:
         """Mean and standard deviation of one picture's latents, [4, h, w] each, not mirrored."""
+        self.watchdog.doing(f"validation of {picture.record.id}")
         if self.cache is not None:
             return self.cache.load(picture, placed, False)
         pixels = to_bucket(load_image(picture, self.run.data.transparent_as), placed)
@@ -154,9 +186,24 @@ class Setup:
 
 
 def set_up(run: RunConfig) -> Setup:
-    """Load and read everything. Raises TrainkitError for everything the user can mend."""
+    """Load and read everything. Raises TrainkitError for everything the user can mend.
+
+    Whoever calls it must close the watchdog of what it returns.
+    """
+    sharding = take_sharding(os.environ)
     accelerator = make_accelerator(run.mixed_precision, run.out, tensorboard=run.tensorboard, tf32=run.tf32)
+    world = accelerator.num_processes
+    watchdog = Watchdog(run.out, accelerator.process_index, world, run.hang_timeout)
+    try:
+        return _set_up(run, accelerator, watchdog, sharding)
+    except BaseException:
+        watchdog.close()
+        raise
+
+
+def _set_up(run: RunConfig, accelerator: Accelerator, watchdog: Watchdog, sharding: Sharding | None) -> Setup:
     runs = phase_runs(run)
+    watchdog.doing("loading the model", patient=True)
     model = load_model(run.model, run.text)
     tokens = Tokens(model.tokenizer, run.text.max_tokens, run.text.backtrack)
     check_prompts(run.preview, tokens)
@@ -164,15 +211,16 @@ def set_up(run: RunConfig) -> Setup:
     if run.adapter is not None:
         add_adapters(model.denoiser, run.adapter, run.seed)
     prepare_networks(model, run.model)
+    hollow = _split_weights(run, runs, model, accelerator, sharding)
     model.vae.to(accelerator.device)
 
+    watchdog.doing("reading the data set", patient=True)
     everything = read_data(run.data, pipelines, progress=accelerator.is_main_process)
     data, kept_apart = split(everything, run.validation)
     phases = make_phases(run, data.sizes, accelerator.num_processes)
     parts = trainable_parts(model.denoiser)
     require_trained(phases, parts)
     trained = {f"{name}.{key}" for own in runs for name, w in chosen(own.optim, parts).items() for key in w}
-    model.denoiser.to(accelerator.device)
     if accelerator.is_main_process:
         write_resolved(run, run.out / "run.json")
         report_skipped(data, run.out)
@@ -187,10 +235,51 @@ def set_up(run: RunConfig) -> Setup:
         pipelines=pipelines,
         phases=phases,
         parts=parts,
-        ema=Ema(_kept_here(run, accelerator), model.denoiser, accelerator.device, trained),
+        ema=Ema(
+            run.ema if hollow is not None else _kept_here(run, accelerator),
+            model.denoiser,
+            accelerator.device,
+            trained,
+            writes=accelerator.is_main_process,
+        ),
         schedule=make_schedule(run.schedule),
         cache=_cache(run, model),
+        watchdog=watchdog,
+        hollow=hollow,
     )
+
+
+def _split_weights(
+    run: RunConfig,
+    runs: tuple[RunConfig, ...],
+    model: Model,
+    accelerator: Accelerator,
+    sharding: Sharding | None,
+) -> Denoiser | None:
+    """Move the denoiser to its device and shard its weights where that is asked for; the denoiser without
+    memory then, to make whole copies from.
+
+    Raises LaunchError for settings that cannot be used with sharded weights.
+    """
+    model.denoiser.to(accelerator.device)
+    if sharding is None or not torch.distributed.is_initialized():
+        return None
+    for setting, plain in (("compile", "no"), ("channels_last", False)):
+        if (value := getattr(run.model, setting)) != plain:
+            raise LaunchError(
+                f"model.{setting} = {json.dumps(value)} is not supported with sharded weights (FSDP); set it "
+                f"to {json.dumps(plain)}, or use a configuration of accelerate without FSDP"
+            )
+    for own in runs:
+        if "8bit" in own.optim.optimizer:
+            raise LaunchError(
+                f'optim.optimizer = "{own.optim.optimizer}" keeps its state in blocks that cannot be sharded '
+                'with the weights (FSDP); use "adamw", whose state is sharded, or a configuration of '
+                "accelerate without FSDP"
+            )
+    hollow = copy_hollow(model.denoiser)
+    shard(model.denoiser, sharding, accelerator.device, accelerator.num_processes)
+    return hollow
 
 
 def _write_statistics(data: DataSet, run: RunConfig) -> None:

@@ -43,7 +43,7 @@ from trainkit.optim import (
 from trainkit.phases import Phase, phase_at
 from trainkit.pictures import DataSet
 from trainkit.reporter import Reporter
-from trainkit.resume import leave, newest_checkpoint, resume, save
+from trainkit.resume import going_on, leave, newest_checkpoint, resume, save
 from trainkit.setup import Setup, set_up
 from trainkit.signals import Stop
 from trainkit.watch import Watch, is_due
@@ -83,13 +83,16 @@ def _train(run: RunConfig, stop: Stop) -> Result:
 
 
 def _train_through(setup: Setup, stop: Stop) -> Result:
+    """The loop."""
     run, doing = setup.run, setup.watchdog.doing
-    accelerator, denoiser, total_samples = setup.accelerator, setup.model.denoiser, setup.total_samples
+    accelerator, denoiser = setup.accelerator, setup.model.denoiser
 
     # Resume: the newest whole checkpoint of this folder, with the optimizer of the phase that it was made in.
     checkpoints = run.out / "checkpoints"
     newest = newest_checkpoint(accelerator, checkpoints)
-    samples_seen = read_progress(newest).samples_seen if newest else 0
+    if newest:
+        setup = going_on(setup, newest)
+    samples_seen, total_samples = read_progress(newest).samples_seen if newest else 0, setup.total_samples
     phase = phase_at(setup.phases, samples_seen)
     optimizer = make_optimizer(phase.run.optim, denoiser, setup.parts)
     look = resume(setup, phase, newest, optimizer) if newest else 0
@@ -117,7 +120,7 @@ def _train_through(setup: Setup, stop: Stop) -> Result:
                 reporter.say(f"{phase.name}: the optimizer {optim.optimizer} starts with fresh state")
             made_for = optim
             setup.fill_cache(phase)
-            stepper, accumulate, group = setup.stepper(phase), phase.run.accumulate, phase.group
+            stepper, accumulate, group = setup.stepper(phase), phase.accumulate, phase.group
             first = (samples_seen - phase.first_sample) // group
             batches = micro_batches(
                 setup.feed(phase),
@@ -135,7 +138,7 @@ def _train_through(setup: Setup, stop: Stop) -> Result:
 
             for step in stop.noting(range(first, phase.steps)):
                 # Freeze and thaw; the wrapper that exchanges gradients must know which there will be.
-                now_trained = trained_parts(optim, setup.parts, samples_seen, phase.plan.num_pictures)
+                now_trained = trained_parts(optim, setup.parts, samples_seen, phase.pass_length)
                 if now_trained != trained:
                     trained = now_trained
                     unfreeze(optim, setup.parts, trained)

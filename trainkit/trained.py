@@ -6,6 +6,7 @@ from torch import Tensor
 
 from trainkit.adapters import load_trainable_state, trainable_state
 from trainkit.models import Denoiser
+from trainkit.sharding import part_of
 
 ADAPTER = "adapter"
 """The file of a run that trains adapters."""
@@ -15,7 +16,7 @@ State = dict[str, dict[str, Tensor]]
 
 
 def trained_state(denoiser: Denoiser) -> State:
-    """All that a checkpoint must hold of the denoiser's weights. Not copies."""
+    """All that a checkpoint must hold of the denoiser's weights, split where they are sharded. Not copies."""
     if adapter := trainable_state(denoiser):
         return {ADAPTER: adapter}
     networks = {"unet": denoiser.unet}
@@ -26,8 +27,9 @@ def trained_state(denoiser: Denoiser) -> State:
 
 def load_trained_state(denoiser: Denoiser, state: State) -> None:
     """Put them back. Raises CheckpointError, KeyError or RuntimeError when they do not fit."""
-    for name in trained_state(denoiser):
+    for name, own in trained_state(denoiser).items():
+        parts = {key: part_of(t, own[key]) if key in own else t for key, t in state[name].items()}
         if name == ADAPTER:
-            load_trainable_state(denoiser, state[ADAPTER])
+            load_trainable_state(denoiser, parts)
         else:
-            denoiser.get_submodule(name).load_state_dict(state[name])
+            denoiser.get_submodule(name).load_state_dict(parts)

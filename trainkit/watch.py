@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from trainkit.grid import picture_grid
+from trainkit.models import Model
 from trainkit.phases import Phase
 from trainkit.probe import probe
 from trainkit.reporter import Reporter
@@ -28,35 +30,37 @@ class Watch:
 
     def before(self, phase: Phase, reporter: Reporter) -> None:
         """Where the run starts from: the losses and the probe of the base model."""
-        self._validate(phase, reporter, 0)
-        self._probe(reporter, 0)
+        with self.setup.whole_model(everywhere=True) as model:
+            self._validate(model, phase, reporter, 0)
+            self._probe(model, reporter, 0)
 
     def after(self, phase: Phase, reporter: Reporter, samples_seen: int, group: int, *, done: bool) -> None:
         """After a step of ``group`` samples: what is due, and everything at the end."""
-        run, main = self.setup.run, self.setup.accelerator.is_main_process
+        run = self.setup.run
         validates = done or is_due(run.validation.every, samples_seen, group)
         probes = done or is_due(run.probe.every, samples_seen, group)
         previews = done or is_due(run.preview.every, samples_seen, group)
         if validates or probes or previews:
-            with self._shown():
+            with self._shown(everywhere=validates) as model:
                 if validates:
-                    self._validate(phase, reporter, samples_seen)
+                    self._validate(model, phase, reporter, samples_seen)
                 if probes:
-                    self._probe(reporter, samples_seen)
-                if previews and main and run.preview.prompts:
-                    self._preview(phase, samples_seen)
+                    self._probe(model, reporter, samples_seen)
+                if previews:
+                    self._preview(model, phase, samples_seen)
         every = run.ema.snapshot_every
-        if main and every > 0 and (done or is_due(every, samples_seen, group)):
+        if every > 0 and (done or is_due(every, samples_seen, group)):
             self.setup.ema.snapshot(run.out / "ema" / "snapshots", samples_seen)
 
-    def _shown(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def _shown(self, *, everywhere: bool) -> Iterator[Model]:
         """The model with the weights that are looked at: the trained ones, or an average of them."""
-        track = self.setup.run.ema.shown
-        if track is None:
-            return contextlib.nullcontext()
-        return self.setup.ema.applied(self.setup.model.denoiser, track)
+        setup, track = self.setup, self.setup.run.ema.shown
+        lent = contextlib.nullcontext() if track is None else setup.ema.applied(setup.model.denoiser, track)
+        with lent, setup.whole_model(everywhere=everywhere) as model:
+            yield model
 
-    def _validate(self, phase: Phase, reporter: Reporter, samples_seen: int) -> None:
+    def _validate(self, model: Model, phase: Phase, reporter: Reporter, samples_seen: int) -> None:
         """Every process measures its share."""
         validator = self.setup.validator(phase)
         if validator is None:
@@ -64,19 +68,21 @@ class Watch:
         accelerator = self.setup.accelerator
 
         def added_up(sums: Tensor) -> Tensor:
+            self.setup.watchdog.doing("adding up the validation", waits=True)
             whole: Tensor = accelerator.reduce(sums, reduction="sum")
             return whole
 
         with accelerator.autocast():
-            measured = validator.measure(self.setup.model.denoiser, added_up)
+            measured = validator.measure(model.denoiser, added_up)
         reporter.validated(samples_seen, phase.name, measured)
 
-    def _probe(self, reporter: Reporter, samples_seen: int) -> None:
+    def _probe(self, model: Model, reporter: Reporter, samples_seen: int) -> None:
         setup = self.setup
         if setup.accelerator.is_main_process and setup.run.probe.pictures:
             run = setup.run
+            setup.watchdog.doing("sampling the black and white probe", patient=True)
             found = probe(
-                setup.model,
+                model,
                 setup.tokens,
                 run.probe,
                 run.preview,
@@ -86,12 +92,15 @@ class Watch:
             )
             reporter.probed(samples_seen, found)
 
-    def _preview(self, phase: Phase, samples_seen: int) -> None:
-        """Sample every prompt and write the sheet."""
+    def _preview(self, model: Model, phase: Phase, samples_seen: int) -> None:
+        """Sample every prompt and write the sheet, on the main process."""
         setup, run = self.setup, self.setup.run
+        if not setup.accelerator.is_main_process or not run.preview.prompts:
+            return
+        setup.watchdog.doing("sampling previews", patient=True)
         requests = [Request(prompt, number) for number, prompt in enumerate(run.preview.prompts)]
         pictures = sample_pictures(
-            setup.model,
+            model,
             setup.tokens,
             run.preview,
             run.schedule,
