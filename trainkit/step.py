@@ -31,6 +31,7 @@ class Stepper:
     group: int
     """Samples of one optimizer step over all devices; timesteps are stratified over them."""
     device: torch.device
+    vae_draw: latents.VaeDraw = "sample"
     first_step: int = 0
     """Optimizer steps of the run before this phase."""
     first_sample: int = 0
@@ -43,10 +44,8 @@ class Stepper:
 
     def loss(self, denoiser: nn.Module, batch: Batch) -> Losses:
         """The losses of this device's samples."""
-        moments = batch.latents if batch.latents is not None else self._encode_live(batch.pixels)
-        mean, std = (m.to(self.device) for m in moments)
-        shape = mean.shape[1:]
-        x0 = latents.sample((mean, std), self._noise("vae", batch.samples, shape), self.scaling_factor)
+        x0 = self._drawn(batch)
+        shape = x0.shape[1:]
         eps = self._noise("noise", batch.samples, shape)
 
         t_B = self._timesteps(batch.samples)
@@ -58,6 +57,15 @@ class Stepper:
         error_B = per_sample_error(prediction, target, batch.mask)
         weight_B = (self.weights[t_B] * batch.weight).float().to(self.device)
         return Losses((error_B * weight_B).sum(), error_B.detach(), _counted(batch), t_B)
+
+    def _drawn(self, batch: Batch) -> Tensor:
+        """The latents that are trained, scaled: a sample of the VAE's distribution, or its mean."""
+        moments = batch.latents if batch.latents is not None else self._encode_live(batch.pixels)
+        if self.vae_draw == "mode":
+            return moments[0].to(self.device) * self.scaling_factor
+        mean, std = (m.to(self.device) for m in moments)
+        eps = self._noise("vae", batch.samples, mean.shape[1:])
+        return latents.sample((mean, std), eps, self.scaling_factor)
 
     def _encode_live(self, pixels: Tensor | None) -> latents.Moments:
         assert pixels is not None, "a batch holds latents or pixels"

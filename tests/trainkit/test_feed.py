@@ -22,9 +22,11 @@ from captionkit import CaptionPipeline, Prose, Record, Tag, preset
 from tests.trainkit.tiny import byte_tokenizer
 from trainkit.batches import BatchPlan
 from trainkit.buckets import BucketConfig, fit, place
+from trainkit.cache.fill import fill_latents
+from trainkit.cache.latents import LatentCache
 from trainkit.errors import PictureError
-from trainkit.feed import Batch, Feed, micro_batches
-from trainkit.latents import LatentCache
+from trainkit.feed import Batch, Feed
+from trainkit.loader import micro_batches
 from trainkit.pictures import DataConfig, read_data
 from trainkit.text import Tokens
 
@@ -42,7 +44,8 @@ def make_feed(
     placement = place(found.sizes, BUCKETS)
     plan = BatchPlan(placement.buckets, placement.index, 6, 0)
     floor = config.mask_floor
-    return Feed(plan, found.pictures, pipeline, TOKENS, cache, (4, 8), "white", rank, world, floor)
+    reader = config.reader
+    return Feed(plan, found.pictures, pipeline, TOKENS, cache, (4, 8), reader, rank, world, floor)
 
 
 def manifest_of(folder: Path, path: Path, **columns: list[Any]) -> Path:
@@ -134,7 +137,8 @@ def test_an_unreadable_picture_becomes_a_blank_of_weight_zero(
         if feed.cache is not None:
             vae = AutoencoderKL.from_pretrained(tiny_model / "vae")
             sizes = np.array([p.size for p in feed.pictures], dtype=np.int32)
-            cache.fill(feed.pictures, place(sizes, BUCKETS), vae, torch.device("cpu"))
+            placement = place(sizes, BUCKETS)
+            fill_latents(cache, feed.pictures, placement, feed.reader, vae, torch.device("cpu"))
         draw = feed.plan[0].draws[2]
         path = Path(feed.pictures[draw.picture].place.path)
         content, stat = path.read_bytes(), path.stat()
@@ -252,7 +256,8 @@ def test_masks_go_the_way_of_their_pictures(
     if cache is not None:
         vae = AutoencoderKL.from_pretrained(tiny_model / "vae")
         sizes = np.array([p.size for p in feed.pictures], dtype=np.int32)
-        assert cache.fill(feed.pictures, place(sizes, BUCKETS), vae, torch.device("cpu")) == []
+        placement = place(sizes, BUCKETS)
+        assert fill_latents(cache, feed.pictures, placement, feed.reader, vae, torch.device("cpu")) == []
     mirrored = set()
     for number in range(14):
         batch, micro = feed[number], feed.plan[number]

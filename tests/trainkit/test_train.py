@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file, save_file
 
 from tests.trainkit.processes import command, kill_when, run, steps_logged, write_run
 from tests.trainkit.tiny import run_data
+from trainkit.cache.shard import write_shard
 from trainkit.errors import CheckpointError, LaunchError, TrainkitError
 from trainkit.feed import Batch
 from trainkit.log import read_log
@@ -334,7 +337,7 @@ def test_live_and_cached_latents_train_about_the_same(
     cached, encoded = (read_log(tmp_path / name / "log.jsonl") for name in ("cached", "live"))
     # Half precision of the cache is all the difference.
     assert [e["loss"] for e in encoded] == pytest.approx([e["loss"] for e in cached], rel=1e-3)
-    assert not (tmp_path / "live" / "latents").exists()
+    assert not (tmp_path / "live" / "cache").exists()
 
 
 def test_a_broken_picture_is_skipped_by_name(
@@ -412,8 +415,10 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_move(
     models = kept_model(monkeypatch)
     out = tmp_path / "out"
     train_here(out, tiny_model, pictures, samples=8)
-    for path in (out / "latents").rglob("*.safetensors"):
-        save_file({name: value * float("nan") for name, value in load_file(path).items()}, path)
+    for path in (out / "cache").rglob("*x*-*.safetensors"):
+        tensors = load_numpy(path)
+        rows = np.full_like(tensors["rows"], float("nan"))
+        write_shard(path, tensors["keys"], rows, tensors["failed"])
     before = {p.name: p.read_bytes() for p in (out / "checkpoints" / "000000000008").iterdir()}
     with pytest.raises(
         TrainkitError, match=r"after 8 samples the loss is nan .* Pictures of this step: 0\d\d"
