@@ -13,7 +13,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.numpy import load_file as load_numpy
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tests.trainkit.processes import command, kill_when, run, steps_logged, write_run
 from tests.trainkit.tiny import run_data

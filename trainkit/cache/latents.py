@@ -1,10 +1,10 @@
 """The cache of latents: the VAE's mean and standard deviation of every picture, as it is cut.
 
 A row is float16 [2, 4, h, w]: mean and standard deviation, h = H / 8; with ``data.vae = "mode"`` it is
-[1, 4, h, w], the mean alone. Mirroring a latent is not the latent of the mirrored picture, so both orientations have rows
-where mirroring is allowed. The key of a row is a hash of everything that decides its content: the VAE's
-weights, the picture's bytes (or, where no digest of them is known, its path, size and time of change), how it
-is cut, the ground under transparent parts, and whether it is mirrored.
+[1, 4, h, w], the mean alone. Mirroring a latent is not the latent of the mirrored picture, so both
+orientations have rows where mirroring is allowed. The key of a row is a hash of everything that decides its
+content: the VAE's weights, the picture's bytes (or, where no digest of them is known, its path, size and time
+of change), how it is cut, the ground under transparent parts, and whether it is mirrored.
 """
 
 from __future__ import annotations
