@@ -1,27 +1,29 @@
-"""What a run says about itself: JSON Lines always, TensorBoard if wanted, and a progress bar on a
-terminal."""
+"""``log.jsonl`` and its kin: one object a line, each with the ``samples`` seen, in order.
+
+A log of months is never read whole to go on with it: both what is cut off and what is shown is found from the
+end.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
+
+_BLOCK = 1 << 16
 
 
 class JsonLog:
-    """``log.jsonl``: one object a line, one line per optimizer step; a resumed run goes on where its
-    checkpoint stands."""
+    """A log that is written to; a resumed run goes on where its checkpoint stands."""
 
     def __init__(self, path: Path, samples_seen: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = (
-            [line for line in read_log(path) if line["samples"] <= samples_seen]
-            if samples_seen and path.exists()
-            else []
-        )
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        partial.replace(path)
+        self.damaged = _cut_back(path, samples_seen)
+        """Lines behind the checkpoint that could not be read and are gone; one cut off at the end of the file
+        does not count."""
         self._file: TextIO = path.open("a", encoding="utf-8")
 
     def write(self, entry: dict[str, Any]) -> None:
@@ -34,12 +36,85 @@ class JsonLog:
         self._file.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of a log."""
+
+    entries: tuple[dict[str, Any], ...] = ()
+    damaged: int = 0
+    """Lines among them that could not be read. One cut off at the end of the file does not count: a process
+    was killed while it wrote it, or writes it just now."""
+
+
+def read_tail(path: Path, count: int) -> Tail:
+    """The last ``count`` entries of a log; none when there is no such file."""
+    entries: list[dict[str, Any]] = []
+    damaged = 0
+    try:
+        with path.open("rb") as file:
+            for _, line, whole in _backwards(file):
+                entry = _entry(line)
+                if entry is not None:
+                    entries.append(entry)
+                elif whole:
+                    damaged += 1
+                if len(entries) == count:
+                    break
+    except OSError:
+        return Tail()
+    return Tail(tuple(reversed(entries)), damaged)
+
+
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a log; a last line that was cut off is left out."""
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break
-    return entries
+    """All entries of a log; lines that are none are left out."""
+    with path.open("rb") as file:
+        return [entry for line in file if (entry := _entry(line)) is not None]
+
+
+def _cut_back(path: Path, samples_seen: int) -> int:
+    """Cut off what was written after so many samples; how many damaged lines went with it."""
+    damaged, kept = 0, 0
+    with path.open("ab+") as file:
+        if samples_seen:
+            for start, line, whole in _backwards(file):
+                entry = _entry(line)
+                if entry is not None and entry["samples"] <= samples_seen:
+                    kept = start + len(line)
+                    break
+                damaged += entry is None and whole
+        file.truncate(kept)
+        if kept and os.pread(file.fileno(), 1, kept - 1) != b"\n":
+            file.write(b"\n")
+    return damaged
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """A line as an entry; None when it is none."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    good = isinstance(entry, dict) and isinstance(entry.get("samples"), int)
+    return entry if good else None
+
+
+def _backwards(file: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:
+    """(where it begins, line, whether a line feed ends it) from the last line to the first; no empty ones."""
+    position = file.seek(0, os.SEEK_END)
+    pieces: list[bytes] = []
+    """Of the line whose beginning has not been met, the last piece first."""
+    while position > 0:
+        start = max(0, position - _BLOCK)
+        file.seek(start)
+        block = file.read(position - start)
+        position = start
+        while (feed := block.rfind(b"\n")) >= 0:
+            pieces.append(block[feed + 1 :])
+            line = b"".join(reversed(pieces))
+            if line:
+                yield position + feed + 1, line, line.endswith(b"\n")
+            pieces, block = [b"\n"], block[:feed]
+        pieces.append(block)
+    line = b"".join(reversed(pieces))
+    if line.strip():
+        yield 0, line, line.endswith(b"\n")
