@@ -33,6 +33,8 @@ from trainkit.table_files import INDEX, is_manifest
 
 _SHOWN = 20
 """How many bad pictures an error names."""
+_FETCHED = 8
+"""How many pictures are fetched from a store when a run begins."""
 
 
 class DataConfig(BaseModel):
@@ -156,6 +158,8 @@ class DataSet:
         for i in np.unique(np.linspace(0, len(self.pictures) - 1, count, dtype=np.int64)).tolist():
             with contextlib.suppress(PictureError):
                 found.append(self.pictures[i])
+        if isinstance(self.pictures, Rows):
+            self.pictures.manifest.release()
         return found
 
 
@@ -165,7 +169,7 @@ def read_data(config: DataConfig, pipelines: Sequence[CaptionPipeline], *, progr
 
     ``pipelines`` are all caption pipelines of the run: a picture that one of them may mirror may be mirrored.
     Raises TrainkitError when the folder is missing, when nothing can be used, or when more than
-    ``max_bad_share`` cannot be.
+    ``max_bad_share`` cannot be; StoreError when the pictures' store does not answer.
     """
     if not config.path.exists():
         raise TrainkitError(f"data.path: no such folder or table: {config.path}")
@@ -199,7 +203,36 @@ def _from_manifest(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], p
     if bad:
         kept = np.delete(np.arange(len(manifest)), sorted(bad))
         pictures, sizes = pictures.at(kept), sizes[kept]
-    return DataSet(pictures, sizes, skipped, notes + idle, fingerprint)
+    return DataSet(pictures, sizes, skipped, notes + idle + _fetch_some(config, pictures), fingerprint)
+
+
+def _fetch_some(config: DataConfig, pictures: Rows) -> tuple[str, ...]:
+    """Fetch a few pictures that lie in stores, so that a wrong name, missing rights or a missing package are
+    found now.
+
+    Returns a note when some cannot be had. Raises TrainkitError when none can, or when nothing is known of
+    their masks; StoreError when the store does not answer.
+    """
+    remote: list[Picture] = []
+    problems: list[PictureError] = []
+    tried = np.unique(np.linspace(0, len(pictures) - 1, _FETCHED, dtype=np.int64)) if len(pictures) else ()
+    for i in tried:
+        try:
+            picture = pictures[int(i)]
+        except PictureError as error:
+            problems.append(error)
+        else:
+            if picture.place.remote:
+                remote.append(picture)
+    found = config.reader.fetch(remote)
+    problems += [outcome for outcome in found if isinstance(outcome, PictureError)]
+    if problems and len(problems) == len(tried):
+        raise TrainkitError(
+            f"data.path: none of {len(tried)} pictures that were tried can be had, such as\n  {problems[0]}"
+        )
+    if problems and remote:
+        return (f"data.path: {len(problems)} of {len(tried)} pictures cannot be had, such as {problems[0]}",)
+    return ()
 
 
 def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], progress: bool) -> DataSet:

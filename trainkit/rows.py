@@ -55,7 +55,11 @@ class Rows(Sequence[Picture]):
     def keys(self) -> NDArray[np.uint64]:
         """[N]: the key of every picture's record."""
         keys = self.manifest.keys
-        return keys if self.rows == range(len(keys)) else keys[np.asarray(self.rows)]
+        return keys if self._all else keys[np.asarray(self.rows)]
+
+    @property
+    def _all(self) -> bool:
+        return isinstance(self.rows, range) and self.rows == range(len(self.manifest))
 
     def at(self, indices: NDArray[np.int64]) -> Rows:
         """Some of the pictures."""

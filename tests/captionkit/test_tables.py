@@ -285,7 +285,7 @@ def test_what_is_written_is_a_manifest_of_trainkit_and_the_other_way_round(tmp_p
         path = tmp_path / name
         write(ArrowTarget(path), [records[:1], records[1:]])
         manifest = Manifest(path)
-        assert manifest.bad_rows() == {}
+        assert manifest.bad_rows(manifest.sizes()) == {}
         assert manifest.sizes().tolist() == [[640, 480], [512, 512]]
         assert (
             [manifest.record(row) for row in range(2)] == records == list(ArrowSource(path).records(strict))

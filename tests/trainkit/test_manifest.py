@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 from captionkit import CaptionPipeline, FlipRule, read_jsonl
 from trainkit.errors import PictureError, TrainkitError
-from trainkit.manifest import INDEX, Manifest, is_manifest
+from trainkit.keys import key_of
+from trainkit.manifest import Manifest
 from trainkit.pictures import DataConfig, DataSet, read_data
+from trainkit.table_files import INDEX, is_manifest
 
 
 def rows(count: int) -> list[dict[str, Any]]:
@@ -48,6 +50,10 @@ def write(path: Path, table: pa.Table | list[dict[str, Any]], *, per_group: int 
 
 def read(path: Path, **settings: Any) -> DataSet:
     return read_data(DataConfig(path=path, **settings), [CaptionPipeline()])
+
+
+def ids_of(manifest: Manifest) -> list[str]:
+    return [name for stretch in manifest.ids() for name in stretch.to_pylist()]
 
 
 names = st.text("ab_é (", min_size=1, max_size=5).filter(str.strip)
@@ -104,7 +110,7 @@ def test_a_row_is_the_record_of_its_line(
 def test_ids_are_what_splitext_leaves(tmp_path_factory: pytest.TempPathFactory, images: list[str]) -> None:
     path = tmp_path_factory.mktemp("m") / "m.arrow"
     table = pa.table({"image": images, "width": [1] * len(images), "height": [1] * len(images)})
-    assert Manifest(write(path, table)).ids().to_pylist() == [os.path.splitext(name)[0] for name in images]
+    assert ids_of(Manifest(write(path, table))) == [os.path.splitext(name)[0] for name in images]
 
 
 @pytest.mark.parametrize("name", ["m.parquet", "m.arrow", "m.feather", "shards"])
@@ -124,7 +130,7 @@ def test_every_kind_of_table_gives_the_same(tmp_path: Path, name: str) -> None:
     data = read(path)
     assert [p.record.id for p in data.pictures] == [f"{i % 3}/{i}" for i in range(15)]
     folder = path if name == "shards" else tmp_path
-    assert data.pictures[7].path == folder / "1/7.png"
+    assert data.pictures[7].place.path == str(folder / "1/7.png")
     assert data.pictures[7].size == (71, 48)
     assert data.sizes.tolist() == [[64 + i, 48] for i in range(15)]
     assert data.pictures[-1].record.prose == ()
@@ -134,7 +140,7 @@ def test_every_kind_of_table_gives_the_same(tmp_path: Path, name: str) -> None:
     some = data.subset([9, 2, 2])
     assert [p.record.id for p in some.pictures] == ["0/9", "2/2", "2/2"]
     assert some.sizes[:, 0].tolist() == [73, 66, 66]
-    assert list(some.ids) == ["0/9", "2/2", "2/2"]
+    assert some.keys.tolist() == [key_of(name) for name in ("0/9", "2/2", "2/2")]
     with pytest.raises(IndexError):
         data.pictures[15]
 
@@ -301,8 +307,4 @@ def test_ids_of_one_shard_count_where_another_has_none(tmp_path: Path) -> None:
     pq.write_table(pa.table(rows | {"id": ["one", "two"]}), tmp_path / "0.parquet")
     pq.write_table(pa.table(rows | {"image": ["c.png", "d.png"]}), tmp_path / "1.parquet")
     manifest = Manifest(tmp_path)
-    assert (
-        manifest.ids().to_pylist()
-        == [manifest.record(row).id for row in range(4)]
-        == ["one", "two", "c", "d"]
-    )
+    assert ids_of(manifest) == [manifest.record(row).id for row in range(4)] == ["one", "two", "c", "d"]

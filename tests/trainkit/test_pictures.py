@@ -15,9 +15,14 @@ from pydantic import ValidationError
 
 from captionkit import CaptionPipeline, FlipRule
 from trainkit.errors import PictureError, TrainkitError
-from trainkit.picture import load_image, load_layers, load_mask
+from trainkit.keys import key_of
+from trainkit.picture import PictureReader
 from trainkit.pictures import DataConfig, DataSet, read_data
 from trainkit.place import Place
+from trainkit.store.settings import StoreConfig
+from trainkit.store.store import Store
+
+READER = PictureReader(Store(StoreConfig()), "blue")
 
 
 def lay(folder: Path, name: str, size: tuple[int, int] = (40, 30), **fields: Any) -> Path:
@@ -43,7 +48,7 @@ def test_sizes_are_measured_upright(tmp_path: Path) -> None:
     assert data.sizes.dtype == np.int32
     assert [p.size for p in data.pictures] == [(40, 30), (20, 50)]
     assert (data.skipped, data.notes) == ((), ())
-    assert list(data.ids) == ["a", "b"]
+    assert data.keys.tolist() == [key_of("a"), key_of("b")]
 
 
 def test_a_subset_is_in_the_order_that_was_asked_for(tmp_path: Path) -> None:
@@ -156,11 +161,11 @@ def test_a_file_that_only_looks_like_a_mask_is_reported(tmp_path: Path) -> None:
 def test_a_picture_that_changed_its_size_is_named(tmp_path: Path) -> None:
     path = lay(tmp_path, "a.png", (40, 30))
     (picture,) = read(tmp_path).pictures
-    assert load_image(picture, "white").size == (40, 30)
+    assert READER.image(picture).size == (40, 30)
     wrong = replace(picture, size=(512, 512))
-    for load in (load_layers, load_image):
+    for load in (READER.layers, READER.image):
         with pytest.raises(PictureError) as caught:
-            load(wrong, "white")
+            load(wrong)
         assert str(caught.value) == f"{path}: the manifest says 512x512, the file is 40x30: prepare again"
 
 
@@ -170,17 +175,17 @@ def test_layers_are_picture_and_mask(tmp_path: Path) -> None:
     image.paste((0, 0, 0, 0), (0, 0, 20, 30))
     image.save(path)
     (picture,) = read(tmp_path, masks="alpha").pictures
-    shown, mask = load_layers(picture, "blue")
+    shown, mask = READER.layers(picture)
     assert mask is not None
     assert (mask.getpixel((5, 5)), mask.getpixel((30, 5))) == (0, 255)
     # The ground shows where the mask is black: the VAE sees a whole picture.
     assert (shown.getpixel((5, 5)), shown.getpixel((30, 5))) == ((0, 0, 255), (255, 0, 0))
-    again = load_mask(picture)
+    again = READER.mask(picture)
     assert again is not None
     assert np.array_equal(np.asarray(again), np.asarray(mask))
     (plain,) = read(tmp_path).pictures
-    assert load_layers(plain, "blue")[1] is None
-    assert load_mask(plain) is None
+    assert READER.layers(plain)[1] is None
+    assert READER.mask(plain) is None
 
 
 def test_what_holds_nothing_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from captionkit import Record
 
 _MOST_FOLDERS = 64
@@ -18,13 +21,14 @@ def data_statistics(
     records: Iterable[Record],
     *,
     name: str = "data",
-    sizes: Iterable[tuple[int, int]] = (),
+    sizes: ArrayLike = (),
     most_tags: int = 2000,
+    most_sizes: int = 1000,
 ) -> dict[str, Any]:
     """Counts over a data set, as JSON has it. One pass; memory for every distinct tag of every folder.
 
-    ``name`` stands for the data folder itself, ``sizes`` are (width, height) of the trained pictures in
-    pixels. A tag that a record names twice counts once. Result:
+    ``name`` stands for the data folder itself, ``sizes`` [N, 2] are width and height of the trained pictures
+    in pixels. A tag that a record names twice counts once. Result:
 
         pictures, with_tags, with_prose    records; those with at least one tag, and with a caption in words
         prose_sources                      {source of captions: captions}
@@ -33,7 +37,9 @@ def data_statistics(
                                            first, ties by name
         folders                            {top folder: {"pictures": records, "tags": {tag: records}}}, each
                                            cut to ``most_tags``
-        resolutions                        {"WIDTHxHEIGHT": pictures}, the most frequent first
+        resolutions                        {"WIDTHxHEIGHT": pictures}, at most ``most_sizes``, the most
+                                           frequent first
+        distinct_resolutions               how many different ones
     """
     folders: dict[str, Counter[str]] = {}
     pictures: Counter[str] = Counter()
@@ -71,8 +77,17 @@ def data_statistics(
             folder: {"pictures": pictures[folder], "tags": dict(_ranked(folders[folder])[:most_tags])}
             for folder in sorted(folders)
         },
-        "resolutions": dict(_ranked(Counter(f"{width}x{height}" for width, height in sizes))),
+        **_resolutions(np.asarray(sizes, dtype=np.int64).reshape(-1, 2), most_sizes),
     }
+
+
+def _resolutions(sizes: NDArray[np.int64], most: int) -> dict[str, Any]:
+    """A Python object for each of millions of sizes would take a minute and a gigabyte."""
+    packed, counts = np.unique(sizes[:, 0] << 32 | sizes[:, 1], return_counts=True)
+    first = np.argsort(-counts, kind="stable")[:most]
+    pairs = zip(packed[first].tolist(), counts[first].tolist(), strict=True)
+    found = Counter({f"{size >> 32}x{size & 0xFFFFFFFF}": count for size, count in pairs})
+    return {"resolutions": dict(_ranked(found)), "distinct_resolutions": len(packed)}
 
 
 def _folder(image: str | None, name: str) -> str:
