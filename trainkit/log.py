@@ -1,4 +1,4 @@
-"""``log.jsonl`` and its kin: one object a line, each with the ``samples`` seen, in order.
+"""``log.jsonl`` and its kin: one object a line; in those that a run goes on with, each says the samples seen.
 
 A log of months is never read whole to go on with it: both what is cut off and what is shown is found from the
 end.
@@ -78,10 +78,11 @@ def _cut_back(path: Path, samples_seen: int) -> int:
         if samples_seen:
             for start, line, whole in _backwards(file):
                 entry = _entry(line)
-                if entry is not None and entry["samples"] <= samples_seen:
+                samples = entry.get("samples") if entry is not None else None
+                if isinstance(samples, int) and samples <= samples_seen:
                     kept = start + len(line)
                     break
-                damaged += entry is None and whole
+                damaged += samples is None and whole
         file.truncate(kept)
         if kept and os.pread(file.fileno(), 1, kept - 1) != b"\n":
             file.write(b"\n")
@@ -94,8 +95,7 @@ def _entry(line: bytes) -> dict[str, Any] | None:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    good = isinstance(entry, dict) and isinstance(entry.get("samples"), int)
-    return entry if good else None
+    return entry if isinstance(entry, dict) else None
 
 
 def _backwards(file: BinaryIO) -> Iterator[tuple[int, bytes, bool]]:

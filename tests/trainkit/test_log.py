@@ -52,9 +52,7 @@ def test_a_line_without_its_line_feed_is_kept_and_gets_one(tmp_path: Path) -> No
     assert samples(read_log(path)) == [8, 16, 24]
 
 
-JUNK = st.sampled_from(
-    [b"", b"\0" * 300, b"{", b"[]", b'{"samples": "8"}', b"\xff\xfe", b'{"loss": 1}', b"[" * 9]
-)
+JUNK = st.sampled_from([b"", b"\0" * 300, b"{", b"[]", b'"samples"', b"\xff\xfe", b"7", b"[" * 9])
 
 
 @given(data=st.data())

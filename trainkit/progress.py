@@ -1,0 +1,43 @@
+"""Progress on a terminal is a bar; in a file that takes the output of a run it is a plain line now and
+then."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+_EVERY = 30.0
+"""Seconds between two lines in a file."""
+
+
+def bar_style(stream: TextIO | None = None) -> dict[str, Any]:
+    """Arguments of a tqdm bar that suit where it goes, ``stream`` or the standard error."""
+    stream = stream or sys.stderr
+    if stream.isatty():
+        return {"file": stream, "dynamic_ncols": True}
+    # miniters = 1: tqdm looks at the clock at every step, and leaves the line alone between two.
+    return {"file": _Lines(stream), "mininterval": _EVERY, "miniters": 1, "ncols": 0, "leave": True}
+
+
+class _Lines:
+    """A stream for tqdm: what would overwrite a line becomes a line of its own, empty ones are left out."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = ""
+
+    def write(self, text: str) -> int:
+        """Write the lines of a text, unless it is what was written last."""
+        for line in text.replace("\r", "\n").splitlines():
+            if line.strip() and line.rstrip() != self._last:
+                self._last = line.rstrip()
+                self._stream.write(self._last + "\n")
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """It is no terminal."""
+        return False
