@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from trainkit.modes import open_to_others
 from trainkit.optim import settings_of
 from trainkit.room import explain_full
 from trainkit.sharding import put_all_together, split_state
+from trainkit.stretches import Past, Stretch, read_history
 from trainkit.trained import load_trained_state, trained_state
 from trainkit.whole import INDEX, damage, flush, seal, write_tensors
 
@@ -38,16 +39,20 @@ class Progress:
     """The run's one clock, and what must not change between two parts of a run."""
 
     samples_seen: int
-    first_sample: int
-    """Samples of the run before the phase in which the checkpoint was made."""
-    batch: int
-    """Samples of one micro-batch over all devices; another number would be another order of pictures."""
+    history: tuple[Stretch, ...]
+    """How these samples were dealt: the order of pictures goes on from there, with whatever batch, accumulate
+    and number of devices."""
     num_pictures: int
     settings: dict[str, Any]
     """The settings that decide what is learned; a change is allowed but said aloud."""
     look: int = 0
     """Samples of the last step when a signal kept the run from looking at the model after it (previews,
     validation): it does so when it goes on. Else 0."""
+
+    @property
+    def past(self) -> Past:
+        """What the plan of the rest of the run must know."""
+        return Past(self.history, self.samples_seen)
 
 
 def save_checkpoint(
@@ -74,7 +79,7 @@ def save_checkpoint(
     if not writes:
         ema.save(partial)
         return final
-    state = {"format": _FORMAT, **vars(progress), "optimizer": plain}
+    state = {"format": _FORMAT, **asdict(progress), "optimizer": plain}
     try:
         partial.mkdir(parents=True, exist_ok=True)
         for name, weights in files.items():
@@ -171,7 +176,11 @@ def read_progress(checkpoint: Path) -> Progress:
     state = _read_state(checkpoint)
     if lacking := [field.name for field in fields(Progress) if field.name not in state]:
         raise CheckpointError(f"{checkpoint / 'state.json'} says nothing of {', '.join(lacking)}")
-    return Progress(**{field.name: state[field.name] for field in fields(Progress)})
+    found = {field.name: state[field.name] for field in fields(Progress)}
+    try:
+        return Progress(**found | {"history": read_history(found["history"])})
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint / 'state.json'}: {error}") from error
 
 
 def load_checkpoint(checkpoint: Path, denoiser: Denoiser, optimizer: torch.optim.Optimizer, ema: Ema) -> None:

@@ -136,7 +136,7 @@ def make_phases(
             before = phases[-1].first_step + phases[-1].steps if phases else 0
             phases.append(Phase(number, name, own, dealer.placement, part, before, whole))
         passes = length.passes_at_end(passes, last.end, last.plan.mean_pass)
-    _require_past(phases, past)
+    require_past(phases, past)
     return tuple(phases)
 
 
@@ -145,22 +145,23 @@ def history(phases: Sequence[Phase], samples_seen: int) -> tuple[Stretch, ...]:
     return tuple(phase.part.stretch for phase in phases if phase.first_sample < samples_seen)
 
 
-def _require_past(phases: Sequence[Phase], past: Past) -> None:
+def require_past(phases: Sequence[Phase], past: Past) -> None:
+    """Raise CheckpointError when the past of a run is not what these phases begin with."""
     if not past.history:
         return
     found = history(phases, past.samples_seen)
     at = phase_at(phases, past.samples_seen)
     if found != past.history:
         raise CheckpointError(
-            f"the checkpoint at {past.samples_seen} samples was made by a run with {described(past.history)}; "
-            f"this run file says {described(found)}: the order of pictures would not go on. The lengths of "
-            "phases that are over must stay, and so must the number of the phase that has begun; use the same "
-            "run file, or start with another `out` folder."
+            f"the checkpoint at {past.samples_seen} samples was made in a run with "
+            f"{described(past.history)}; this run file says {described(found)}: the order of pictures would "
+            "not go on. Phases that have begun must stay where they are; use the same run file, or start "
+            "with another `out` folder."
         )
     if past.samples_seen > at.end or (past.samples_seen - at.first_sample) % at.group:
         raise CheckpointError(
-            f"the checkpoint stands at {past.samples_seen} samples, but {at.name} goes in steps of {at.group} "
-            f"samples from {at.first_sample} to {at.end}; let the phase be at least as long"
+            f"the checkpoint stands at {past.samples_seen} samples, but {at.name} goes in steps of "
+            f"{at.group} samples from {at.first_sample} to {at.end}; let the phase be at least as long"
         )
 
 

@@ -15,7 +15,7 @@ from trainkit.checkpoint import Progress, load_checkpoint, newest_good, read_pro
 from trainkit.config import RunConfig
 from trainkit.errors import CheckpointError
 from trainkit.model_folder import model_version
-from trainkit.phases import Phase
+from trainkit.phases import Phase, history
 from trainkit.setup import Setup
 from trainkit.signals import Stopped
 
@@ -86,28 +86,33 @@ def leave(
     raise Stopped(asked, told)
 
 
-def resume(setup: Setup, phase: Phase, newest: Path, optimizer: torch.optim.Optimizer) -> int:
-    """Load a checkpoint; returns ``Progress.look``.
+def going_on(setup: Setup, newest: Path) -> Setup:
+    """The setup with the rest of the run planned from a checkpoint on.
 
     Raises CheckpointError when the order of pictures would not go on.
     """
     progress = read_progress(newest)
-    plan, accelerator = phase.plan, setup.accelerator
-    then = (progress.num_pictures, progress.batch, progress.first_sample)
-    if then != (plan.num_pictures, plan.batch, plan.first_sample):
+    if progress.num_pictures != (num_pictures := len(setup.data.pictures)):
         raise CheckpointError(
-            f"checkpoint {newest} was made with {progress.num_pictures} pictures in batches of "
-            f"{progress.batch} over all devices, in a phase that began at sample {progress.first_sample}; "
-            f"this run has {plan.num_pictures} in batches of {plan.batch}, in a phase that begins at "
-            f"{plan.first_sample}: the order of pictures would not go on. Use the same data, phases and "
-            "batch x devices, or start with another `out` folder."
+            f"checkpoint {newest} was made with {progress.num_pictures} pictures, this run has "
+            f"{num_pictures}: the order of pictures would not go on. Use the same data, or start with "
+            "another `out` folder."
         )
-    if (progress.samples_seen - plan.first_sample) % phase.group or progress.samples_seen > phase.end:
-        raise CheckpointError(
-            f"checkpoint {newest} stands at {progress.samples_seen} samples, which is no whole number of "
-            f"optimizer steps of {phase.group} samples in {phase.name}; choose accumulate and the length so "
-            "that it is"
-        )
+    planned = setup.planned(progress.past)
+    for phase in planned.phases:
+        if (phase.first_sample, phase.number) == (progress.samples_seen, progress.history[-1].phase):
+            before, now = progress.history[-1], phase.part.stretch
+            setup.accelerator.print(
+                f"note: from here on an optimizer step has {now.accumulate} micro-batches of {now.batch} "
+                f"samples over all devices, before it had {before.accumulate} of {before.batch}; the "
+                "pictures that are left of this pass come first"
+            )
+    return planned
+
+
+def resume(setup: Setup, phase: Phase, newest: Path, optimizer: torch.optim.Optimizer) -> int:
+    """Load a checkpoint; returns ``Progress.look``."""
+    progress, accelerator = read_progress(newest), setup.accelerator
     now = _settings(phase.run)
     for key in sorted(k for k in now if now[k] != progress.settings.get(k)):
         accelerator.print(
@@ -119,10 +124,8 @@ def resume(setup: Setup, phase: Phase, newest: Path, optimizer: torch.optim.Opti
 
 
 def _progress(setup: Setup, phase: Phase, samples_seen: int, look: int) -> Progress:
-    plan = phase.plan
-    return Progress(
-        samples_seen, plan.first_sample, plan.batch, plan.num_pictures, _settings(phase.run), look
-    )
+    dealt = history(setup.phases, samples_seen)
+    return Progress(samples_seen, dealt, phase.plan.num_pictures, _settings(phase.run), look)
 
 
 def _settings(run: RunConfig) -> dict[str, str]:

@@ -28,13 +28,14 @@ from trainkit.latents import LatentCache, Moments, encode, vae_fingerprint
 from trainkit.loss import loss_weights
 from trainkit.models import Denoiser, Model, load_model, prepare_networks
 from trainkit.optim import Parts, chosen, trainable_parts
-from trainkit.phases import Phase, make_phases, require_trained
+from trainkit.phases import Phase, history, make_phases, require_past, require_trained
 from trainkit.picture import Picture, load_image
 from trainkit.pictures import DataSet, Skipped, read_data
 from trainkit.sample import check_prompts
 from trainkit.schedule import NoiseSchedule, make_schedule
 from trainkit.sharding import Sharding, copy_hollow, put_all_together, shard, take_sharding
 from trainkit.step import Stepper
+from trainkit.stretches import Past
 from trainkit.text import Tokens
 from trainkit.validation import Validator
 from trainkit.watchdog import Watchdog
@@ -64,6 +65,17 @@ class Setup:
     """Whoever does something that takes long tells it."""
     hollow: Denoiser | None = None
     """Where weights are sharded: the denoiser without the memory of its weights."""
+
+    def planned(self, past: Past) -> Setup:
+        """The same for a run that was dealt in this way up to its checkpoint.
+
+        Raises CheckpointError when that is no past of this run.
+        """
+        phases = self.phases
+        if history(phases, past.samples_seen) != past.history:
+            phases = make_phases(self.run, self.data.sizes, self.accelerator.num_processes, past=past)
+        require_past(phases, past)
+        return replace(self, phases=phases)
 
     @property
     def total_samples(self) -> int:

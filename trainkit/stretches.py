@@ -8,8 +8,10 @@ carries.
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,23 @@ class Past:
             return then, own[place].first_sample
         over = then == now or self.history[-1].phase > now.phase
         return then, None if over else self.samples_seen
+
+
+def read_history(rows: Any) -> tuple[Stretch, ...]:
+    """A history as a checkpoint has it: a list of tables. Raises ValueError for anything else."""
+    names = [field.name for field in fields(Stretch)]
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"history is {rows!r}, must be a list of tables")
+    found: list[Stretch] = []
+    for row in rows:
+        if not isinstance(row, dict) or set(row) != set(names):
+            raise ValueError(f"history has {row!r}, must have {', '.join(names)}")
+        if any(type(value) is not int or value < (name != "first_sample") for name, value in row.items()):
+            raise ValueError(f"history has {row!r}, must have whole numbers above 0")
+        found.append(Stretch(**row))
+    if any(a.first_sample >= b.first_sample or a.phase > b.phase for a, b in itertools.pairwise(found)):
+        raise ValueError(f"history is not in order: {described(found)}")
+    return tuple(found)
 
 
 def described(history: Sequence[Stretch]) -> str:

@@ -35,6 +35,7 @@ from trainkit.errors import CheckpointError
 from trainkit.models import Denoiser, ModelConfig, load_model
 from trainkit.optim import OptimConfig, make_optimizer, set_learning_rates, trainable_parts
 from trainkit.rates import Clock
+from trainkit.stretches import Stretch
 from trainkit.text import TextConfig
 from trainkit.whole import INDEX, damage, write_tensors
 
@@ -49,7 +50,7 @@ def fresh(base: Path, name: str = "adamw", *, text: bool = True, lr: float = 1e-
 
 
 def progress(samples: int) -> Progress:
-    return Progress(samples, 0, 4, 21, {"seed": "0"})
+    return Progress(samples, (Stretch(1, 0, 4, 2),), 21, {"seed": "0"})
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from tests.trainkit.processes import command, kill_when, run, steps_logged, write_run
 from tests.trainkit.tiny import run_data
 from trainkit.cache.shard import write_shard
+from trainkit.checkpoint import latest_checkpoint, read_progress
 from trainkit.errors import CheckpointError, LaunchError, TrainkitError
 from trainkit.feed import Batch
 from trainkit.log import read_log
@@ -26,6 +28,7 @@ from trainkit.models import Denoiser, Model, load_model
 from trainkit.reporter import Reporter
 from trainkit.run_file import make_run
 from trainkit.step import Stepper
+from trainkit.stretches import Stretch
 from trainkit.train import Result, train
 
 exactly = pytest.mark.skipif(
@@ -256,19 +259,45 @@ def test_previews_and_checkpoints_come_when_they_are_due(
     assert whole**0.5 == pytest.approx(entry["grad_norm"], rel=1e-5)
 
 
-def test_another_batch_or_other_pictures_do_not_go_on(
+def test_another_batch_goes_on_with_the_pictures_that_are_left(
+    tmp_path: Path, tiny_model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    train_here(out, tiny_model, pictures, samples=16)
+    train_here(out, tiny_model, pictures, samples=24, batch=2)
+    said = "from here on an optimizer step has 2 micro-batches of 2 samples over all devices, before it had 2"
+    assert said in capsys.readouterr().out
+    last = train_here(out, tiny_model, pictures, samples=42, batch=1, accumulate=3)
+    assert [(p.number, p.first_sample, p.group, p.end) for p in last.phases] == [
+        (1, 0, 8, 16),
+        (1, 16, 4, 24),
+        (1, 24, 3, 42),
+    ]
+    newest = latest_checkpoint(out / "checkpoints")
+    assert newest is not None
+    assert read_progress(newest).history == (
+        Stretch(1, 0, 4, 2),
+        Stretch(1, 16, 2, 2),
+        Stretch(1, 24, 1, 3),
+    )
+    drawn = Counter(
+        (draw.picture, draw.epoch)
+        for phase in last.phases
+        for number in range(phase.steps * phase.accumulate)
+        for draw in phase.plan[number].draws
+    )
+    # Two passes over 21 pictures, whatever the run was dealt in: with batches of one nothing is left over.
+    assert drawn == Counter((picture, epoch) for picture in range(21) for epoch in range(2))
+
+
+def test_other_pictures_or_a_past_that_is_not_the_run_s_do_not_go_on(
     tmp_path: Path, tiny_model: Path, own_pictures: Path
 ) -> None:
     out = tmp_path / "out"
     train_here(out, tiny_model, own_pictures, samples=16)
-    with pytest.raises(
-        CheckpointError, match=r"batches of 4 over all devices, .* this run has 21 in batches of 2"
-    ):
-        train_here(out, tiny_model, own_pictures, samples=32, batch=2)
-    with pytest.raises(
-        CheckpointError, match=r"stands at 16 samples, which is no whole number .* of 12 samples"
-    ):
-        train_here(out, tiny_model, own_pictures, samples=32, accumulate=3)
+    phases = [{"samples": 8}, {"samples": 24}]
+    with pytest.raises(CheckpointError, match=r"in a run with phase 1 .* this run file says .*; phase 2"):
+        train_here(out, tiny_model, own_pictures, samples=None, phases=phases)
     (own_pictures / "004.png").unlink()
     (own_pictures / "004.json").unlink()
     with pytest.raises(CheckpointError, match=r"was made with 21 pictures .* this run has 20"):
