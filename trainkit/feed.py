@@ -17,13 +17,14 @@ from captionkit import CaptionPipeline
 from trainkit.batches import BatchPlan, share_of
 from trainkit.buckets import Size, fit
 from trainkit.cache.latents import LatentCache
+from trainkit.cache.texts import TextCache
 from trainkit.draw import Draw
-from trainkit.errors import PictureError
+from trainkit.errors import DamagedError, PictureError
 from trainkit.images import to_bucket
 from trainkit.masks import latent_mask
 from trainkit.picture import Picture, PictureReader
 from trainkit.store.trouble import Trouble
-from trainkit.text import Tokens
+from trainkit.text import Tokens, join_chunks
 
 
 @dataclass
@@ -48,6 +49,8 @@ class Batch:
     """(picture, reason) of what could not be read."""
     mask: Tensor | None = None
     """[B, 1, h, w] in [0, 1]: how much each latent pixel counts; None when all of every picture counts."""
+    context: Tensor | None = None
+    """Cached texts, float16 [B, L, d]; None when the text encoder is asked in each step."""
     store_failures: list[tuple[str, int]] = field(default_factory=list)
     store_waited: float = 0.0
     """How often stores had to be asked again, and the seconds of waiting: see `store_trouble`."""
@@ -98,6 +101,8 @@ class Feed:
     world: int = 1
     mask_floor: float = 0.0
     """How much of a picture what its mask leaves out still counts."""
+    texts: TextCache | None = None
+    """None when captions are encoded in each step."""
 
     def __getitem__(self, number: int) -> Batch:
         """Micro-batch ``number``, this device's share."""
@@ -109,10 +114,15 @@ class Feed:
         mine = everyone[self.rank :: self.world]
         parts: list[tuple[Tensor, ...]] = []
         masks: list[Tensor | None] = []
+        contexts: list[Tensor] = []
         problems: list[tuple[str, str]] = []
         weight = torch.zeros(len(mine))
         for i, (described, data) in enumerate(zip(mine, self._fetched(mine), strict=True)):
             tensors, mask, problem = self._tensors(described, data, micro.bucket)
+            if self.texts is not None:
+                context, lacks = self._context(self.texts, ids[i], described)
+                contexts.append(context)
+                problem = problem or lacks
             parts.append(tensors)
             masks.append(mask)
             if problem is not None:
@@ -134,6 +144,7 @@ class Feed:
             store_failures=list(trouble.failures),
             store_waited=trouble.waited,
             mask=self._stack_masks(masks, micro.bucket),
+            context=torch.stack(contexts) if contexts else None,
         )
 
     def _describe(self, draw: Draw) -> _Described:
@@ -142,16 +153,25 @@ class Feed:
             picture = self.pictures[draw.picture]
         except PictureError as error:
             return _Described(None, error.picture, "", False, error)
-        caption = self.pipeline.render(picture.record, epoch=draw.epoch, draw=draw.draw, samples=draw.sample)
+        if self.texts is not None:
+            caption = self.texts.render(self.pipeline, picture, draw)
+        else:
+            caption = self.pipeline.render(
+                picture.record, epoch=draw.epoch, draw=draw.draw, samples=draw.sample
+            )
         return _Described(picture, picture.record.id, caption.text, caption.flip, None)
 
     def _fetched(self, described: Sequence[_Described]) -> Iterator[bytes | PictureError | None]:
         """The bytes of each picture that is decoded, in order, or why there are none; None for the others.
         Several are fetched from a store at the same time."""
-        wanted = [d.picture for d in described if d.picture is not None and self.cache is None]
-        fetched = self.reader.fetch(wanted)
-        for d in described:
-            yield None if d.picture is None or self.cache is not None else next(fetched)
+        wanted = [d.picture if d.picture is not None and self._opens(d.picture) else None for d in described]
+        fetched = self.reader.fetch(picture for picture in wanted if picture is not None)
+        for picture in wanted:
+            yield None if picture is None else next(fetched)
+
+    def _opens(self, picture: Picture) -> bool:
+        """Whether the picture itself is needed: to be encoded, or for its alpha channel."""
+        return self.cache is None or picture.mask == picture.place
 
     def _tensors(
         self, described: _Described, data: bytes | PictureError | None, bucket: Size
@@ -162,12 +182,12 @@ class Feed:
             return self._blank(bucket), None, described.problem
         placed = fit(picture.size, bucket)
         parts: tuple[Tensor, ...]
+        if isinstance(data, PictureError):
+            return self._blank(bucket), None, data
         try:
             if self.cache is not None:
-                parts, mask = self.cache.load(picture, placed, mirrored), self.reader.mask(picture)
+                parts, mask = self.cache.load(picture, placed, mirrored), self.reader.mask(picture, data)
             else:
-                if isinstance(data, PictureError):
-                    raise data
                 image, mask = self.reader.layers(picture, data)
                 parts = (to_bucket(image, placed, mirrored=mirrored),)
         except PictureError as error:
@@ -176,6 +196,16 @@ class Feed:
             return parts, None, None
         factor = self.latent_shape[1]
         return parts, latent_mask(mask, placed, factor, mirrored=mirrored, floor=self.mask_floor), None
+
+    def _context(
+        self, texts: TextCache, ids: Tensor, described: _Described
+    ) -> tuple[Tensor, PictureError | None]:
+        """The cached context of one caption, [L, d]; zeros and what went wrong when there is none."""
+        try:
+            return texts.context(ids[None])[0], None
+        except DamagedError as error:
+            states = torch.zeros(1, *ids.shape, texts.width, dtype=torch.float16)
+            return join_chunks(states, texts.mode)[0], PictureError(described.name, str(error))
 
     def _stack_masks(self, masks: list[Tensor | None], bucket: Size) -> Tensor | None:
         """[B, 1, h, w], a picture without a mask counting whole; None when there is no mask at all."""

@@ -29,12 +29,20 @@ def mask_of(picture: Place, masks: Masks) -> Place | None:
     """Where the mask of a picture stands: in the picture itself, in a file beside it, or nowhere (all of it
     counts).
 
-    A file beside it is looked for on a disk only: `masks_are_files` forbids the rest.
+    A file beside it is looked for on a disk only. Raises PictureError for a picture in a tar or a store: what
+    stands beside it is not known there.
     """
     if masks == "alpha":
         return picture
-    if masks == "none" or picture.remote or picture.member:
+    if masks == "none":
         return None
+    if picture.remote or picture.member:
+        where = "a store" if picture.remote else "a tar"
+        raise PictureError(
+            picture.name,
+            f'data.masks = "file" finds no masks in {where}; make them alpha channels of the pictures '
+            '(data.masks = "alpha"), or unpack the pictures',
+        )
     path = Path(picture.path)
     beside = (path.with_name(path.stem + ending) for ending in _ENDINGS)
     return next((Place(str(path)) for path in beside if path.is_file()), None)

@@ -76,13 +76,13 @@ class PictureReader:
         """The decoded picture without its mask; raises PictureError as `layers` does."""
         return self.layers(replace(picture, mask=None), data)[0]
 
-    def mask(self, picture: Picture) -> Image.Image | None:
+    def mask(self, picture: Picture, data: bytes | None = None) -> Image.Image | None:
         """The mask of a picture, None when all of it counts; raises PictureError when it cannot be used."""
         mask = picture.mask
         if mask is None:
             return None
         if mask == picture.place:
-            return self._decoded(mask)[1]
+            return self._decoded(mask, data)[1]
         gray = decode_gray(self.store.read(mask), mask.name, self.max_pixels)
         return fitting(gray, mask.name, picture.place.name, picture.size)
 
@@ -106,7 +106,7 @@ class Maker:
     weights: tuple[tuple[str, float], ...]
 
     def __call__(self, record: Record, size: Size, place: Place) -> Picture:
-        """Raises PictureError when the record's ``loss_weight`` is none."""
+        """Raises PictureError when the record's ``loss_weight`` is none, or its mask cannot be found."""
         may_flip = any(pipeline.may_flip(record) for pipeline in self.pipelines)
         return Picture(record, place, size, may_flip, self._weight(record), mask_of(place, self.masks))
 

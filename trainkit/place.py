@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from trainkit.errors import PictureError
@@ -75,23 +76,25 @@ def place_of(
 
 def _below(where: str, root: str, path: str, absolute: bool) -> str:
     """``path`` below ``root``; a URL, or an absolute path where it is allowed, stands for itself."""
-    if not path or "\0" in path or "::" in path or ".." in path.replace("\\", "/").split("/"):
-        raise PictureError(where, f"the path {path!r} leads out of {root}; it may hold no '..' and no '::'")
+    if not path or "\0" in path or ".." in path.replace("\\", "/").split("/"):
+        raise PictureError(where, f"the path {path!r} leads out of {root}")
     if not is_url(path) and os.path.isabs(path):
         if absolute and not is_url(root):
-            return os.path.normpath(path)
+            return str(Path(path))
         raise PictureError(where, f"the path {path!r} is absolute; it must be relative to {root}")
     if is_url(path) or is_url(root):
         url = path if is_url(path) else f"{root.rstrip('/')}/{path}"
         if wrong := wrong_with_url(url):
             raise PictureError(where, wrong)
         return url
-    return os.path.normpath(os.path.join(root, path))
+    return str(Path(root, path))
 
 
 def wrong_with_url(url: str) -> str | None:
     """What forbids to read from a URL; None when nothing does."""
     protocol, _, rest = url.partition("://")
+    if "::" in url:
+        return f"{url!r} is a chain of file systems, which is not followed"
     if protocol not in STORES:
         return f"{url!r}: {protocol}:// is no store; these are: {', '.join(sorted(STORES))}"
     try:
