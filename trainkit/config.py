@@ -132,6 +132,11 @@ class RunConfig(BaseModel):
     def _fits_together(self) -> Self:
         if sum((self.epochs is not None, self.samples is not None, bool(self.phases))) != 1:
             raise ValueError("give one of epochs, samples and phases, and not more")
+        if self.text.cached_variants is not None and self.model.train_text_encoder:
+            raise ValueError(
+                "text.cached_variants needs a text encoder that stays as it is in the whole run: set "
+                "model.train_text_encoder = false, or leave cached_variants out"
+            )
         if self.objective.prediction == "epsilon" and self.schedule.zero_terminal_snr:
             raise ValueError(
                 'objective.prediction = "epsilon" cannot be used with schedule.zero_terminal_snr: at zero '

@@ -70,9 +70,11 @@ class Denoiser(nn.Module):
         self.chunk_mode = chunk_mode
         self.train_text = train_text
 
-    def forward(self, x_t: Tensor, t_B: Tensor, ids_BnL: Tensor) -> Tensor:
-        """The UNet's output for noisy latents [B, 4, h, w], timesteps [B] and token ids [B, n, 77]."""
-        context = encode_chunks(self.text_encoder, ids_BnL, self.chunk_mode)
+    def forward(self, x_t: Tensor, t_B: Tensor, text: Tensor) -> Tensor:
+        """The UNet's output for noisy latents [B, 4, h, w], timesteps [B] and texts: token ids [B, n, 77], or
+        what was made of them before, a context of floating-point numbers [B, L, d]."""
+        encoded = text.is_floating_point()
+        context = text if encoded else encode_chunks(self.text_encoder, text, self.chunk_mode)
         return self.unet(x_t, t_B, context).sample  # type: ignore[no-any-return]
 
 

@@ -12,10 +12,13 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from captionkit import CaptionPipeline
+from captionkit import CaptionPipeline, Curve
 from trainkit.adapters import add_adapters
 from trainkit.apart import split
 from trainkit.buckets import Fit, fit, make_buckets, nearest_bucket, place
+from trainkit.cache.fill import fill_latents
+from trainkit.cache.latents import LatentCache
+from trainkit.cache.texts import TextCache, fill_texts, text_fingerprint
 from trainkit.config import RunConfig, caption_pipeline, phase_runs, write_resolved
 from trainkit.counted import write_statistics
 from trainkit.devices import make_accelerator
@@ -24,19 +27,19 @@ from trainkit.ema_tracks import EmaConfig
 from trainkit.errors import LaunchError, PictureError
 from trainkit.feed import Feed
 from trainkit.images import to_bucket
-from trainkit.latents import LatentCache, Moments, encode, vae_fingerprint
+from trainkit.latents import Moments, encode, vae_fingerprint
 from trainkit.loss import loss_weights
 from trainkit.models import Denoiser, Model, load_model, prepare_networks
 from trainkit.optim import Parts, chosen, trainable_parts
 from trainkit.phases import Phase, history, make_phases, require_past, require_trained
-from trainkit.picture import Picture, load_image
+from trainkit.picture import Picture, PictureReader
 from trainkit.pictures import DataSet, Skipped, read_data
 from trainkit.sample import check_prompts
 from trainkit.schedule import NoiseSchedule, make_schedule
 from trainkit.sharding import Sharding, copy_hollow, put_all_together, shard, take_sharding
 from trainkit.step import Stepper
 from trainkit.stretches import Past
-from trainkit.text import Tokens
+from trainkit.text import Tokens, clip_body
 from trainkit.validation import Validator
 from trainkit.watchdog import Watchdog
 
@@ -61,6 +64,9 @@ class Setup:
     schedule: NoiseSchedule
     cache: LatentCache | None
     """None when latents are encoded live."""
+    texts: TextCache | None
+    """None when captions are encoded in each step."""
+    reader: PictureReader
     watchdog: Watchdog
     """Whoever does something that takes long tells it."""
     hollow: Denoiser | None = None
@@ -117,10 +123,11 @@ class Setup:
             tokens=self.tokens,
             cache=self.cache,
             latent_shape=self.latent_shape,
-            transparent_as=self.run.data.transparent_as,
+            reader=self.reader,
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
             mask_floor=self.run.data.mask_floor,
+            texts=self.texts,
         )
 
     def stepper(self, phase: Phase) -> Stepper:
@@ -134,6 +141,7 @@ class Setup:
             seed=self.run.seed,
             group=phase.group,
             device=self.accelerator.device,
+            vae_draw=self.run.data.vae,
             first_step=phase.first_step,
             first_sample=phase.first_sample,
         )
@@ -143,20 +151,46 @@ class Setup:
 
         A picture that vanishes meanwhile is named when its turn comes.
         """
+        self._fill_texts(phase)
         if self.cache is None:
             return
         self.watchdog.doing("filling the cache of latents", patient=True)
-        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         apart = place(self.kept_apart.sizes, phase.run.data.buckets)
         for data, placement in ((self.data, phase.placement), (self.kept_apart, apart)):
-            self.cache.fill(
-                data.pictures[share],
-                replace(placement, index=placement.index[share]),
+            fill_latents(
+                self.cache,
+                data.pictures,
+                placement,
+                self.reader,
                 self.model.vae,
                 self.accelerator.device,
+                rank=self.accelerator.process_index,
+                world=self.accelerator.num_processes,
                 progress=self.accelerator.is_main_process,
             )
+        if trouble := self.reader.store.take_trouble():
+            print(f"while latents were made: {trouble}", flush=True)
         self.watchdog.doing("waiting for the cache of latents", waits=True)
+        self.accelerator.wait_for_everyone()
+
+    def _fill_texts(self, phase: Phase) -> None:
+        """Encode the captions that a phase needs and that are not cached yet."""
+        if self.texts is None:
+            return
+        self.watchdog.doing("filling the cache of texts", patient=True)
+        with self.whole_model(everywhere=True) as model:
+            fill_texts(
+                self.texts,
+                self.data.pictures,
+                self.pipelines[phase.number - 1],
+                self.tokens,
+                model.denoiser.text_encoder,
+                self.accelerator.device,
+                rank=self.accelerator.process_index,
+                world=self.accelerator.num_processes,
+                progress=self.accelerator.is_main_process,
+            )
+        self.watchdog.doing("waiting for the cache of texts", waits=True)
         self.accelerator.wait_for_everyone()
 
     def validator(self, phase: Phase) -> Validator | None:
@@ -188,10 +222,11 @@ class Setup:
         """Mean and standard deviation of one picture's latents, [4, h, w] each, not mirrored."""
         self.watchdog.doing(f"validation of {picture.record.id}")
         if self.cache is not None:
-            return self.cache.load(picture, placed, False)
-        pixels = to_bucket(load_image(picture, self.run.data.transparent_as), placed)
+            kept = self.cache.load(picture, placed, False)
+            return kept[0], kept[1] if len(kept) > 1 else torch.zeros_like(kept[0])
+        pixels = to_bucket(self.reader.image(picture), placed)
         mean, std = encode(self.model.vae, pixels[None].to(self.accelerator.device))
-        return mean[0], std[0]
+        return mean[0], std[0] if self.run.data.vae == "sample" else torch.zeros_like(std[0])
 
 
 def set_up(run: RunConfig) -> Setup:
@@ -220,6 +255,9 @@ def _set_up(run: RunConfig, accelerator: Accelerator, watchdog: Watchdog, shardi
     if run.adapter is not None:
         add_adapters(model.denoiser, run.adapter, run.seed)
     prepare_networks(model, run.model)
+    texts = _texts(run, model)
+    if accelerator.is_main_process and texts is not None:
+        _say_frozen_rates(pipelines)
     hollow = _split_weights(run, runs, model, accelerator, sharding)
     model.vae.to(accelerator.device)
 
@@ -253,6 +291,8 @@ def _set_up(run: RunConfig, accelerator: Accelerator, watchdog: Watchdog, shardi
         ),
         schedule=make_schedule(run.schedule),
         cache=_cache(run, model),
+        texts=texts,
+        reader=run.data.reader,
         watchdog=watchdog,
         hollow=hollow,
     )
@@ -300,8 +340,33 @@ def _kept_here(run: RunConfig, accelerator: Accelerator) -> EmaConfig:
 def _cache(run: RunConfig, model: Model) -> LatentCache | None:
     if run.data.latents == "live":
         return None
-    folder = run.data.cache or run.out / "latents"
-    return LatentCache(folder, vae_fingerprint(model.vae), run.data.transparent_as)
+    fingerprint = vae_fingerprint(model.vae)
+    return LatentCache(cache_folder(run), fingerprint, run.data.transparent_as, run.data.vae)
+
+
+def _texts(run: RunConfig, model: Model) -> TextCache | None:
+    variants, encoder = run.text.cached_variants, model.denoiser.text_encoder
+    if variants is None:
+        return None
+    fingerprint = text_fingerprint(encoder, run.text.clip_skip)
+    width = int(clip_body(encoder).final_layer_norm.normalized_shape[0])
+    return TextCache(cache_folder(run), fingerprint, variants, run.text.chunk_mode, width)
+
+
+def _say_frozen_rates(pipelines: tuple[CaptionPipeline, ...]) -> None:
+    """Say which rates of the recipe would change over the run, and do not where captions are cached."""
+    changing = {name for own in pipelines for name, rate in own.rates().items() if isinstance(rate, Curve)}
+    if changing:
+        print(
+            f"note: text.cached_variants keeps captions as they are at the beginning of the run; these rates "
+            f"of the recipe do not change: {', '.join(sorted(changing))}",
+            flush=True,
+        )
+
+
+def cache_folder(run: RunConfig) -> Path:
+    """Where latents and texts are kept."""
+    return run.data.cache or run.out / "cache"
 
 
 def report_skipped(data: DataSet, out: Path) -> None:

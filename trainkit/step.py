@@ -53,7 +53,11 @@ class Stepper:
         x_t = self.schedule.add_noise(x0, self._perturbed(eps, batch.samples), t_B)
         target = target_of(self.objective, self.schedule, x0, eps, t_B)
 
-        prediction = denoiser(x_t, t_B.to(self.device), batch.ids.to(self.device))
+        # Cached texts are float16 on their way to the device, and float32 there as if they had been encoded.
+        ids_or_context = batch.ids if batch.context is None else batch.context
+        text = ids_or_context.to(self.device)
+        text = text.float() if text.is_floating_point() else text
+        prediction = denoiser(x_t, t_B.to(self.device), text)
         error_B = per_sample_error(prediction, target, batch.mask)
         weight_B = (self.weights[t_B] * batch.weight).float().to(self.device)
         return Losses((error_B * weight_B).sum(), error_B.detach(), _counted(batch), t_B)
