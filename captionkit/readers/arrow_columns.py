@@ -15,6 +15,10 @@ _TEXTS = _NESTED | {ID_KEY}
 """Columns that are text also where the file calls them bytes, as old writers of Parquet do."""
 
 
+NO_FACT = (b"captionkit", b"no fact")
+"""What stands in the metadata of a column that says nothing of the record, such as where a file lies."""
+
+
 def pyarrow() -> Any:
     """The package, with the modules that are used here; see `needed`."""
     pa = needed("pyarrow", "tables", "reading and writing Parquet and Arrow tables")
@@ -26,8 +30,11 @@ def pyarrow() -> Any:
 def wanted(field: Any) -> bool:
     """Whether a column can say something: it has a known name, or its values can be facts.
 
-    Bytes, and lists under other names such as embeddings, cannot, and are not even read.
+    Bytes, and lists under other names such as embeddings, cannot, and are not even read; nor are columns that
+    are marked as no fact.
     """
+    if field.metadata is not None and field.metadata.get(NO_FACT[0]) == NO_FACT[1]:
+        return False
     if _is_struct(field.type) and field.name not in _NESTED:
         return bool(_children(field))
     if field.name in IMAGE_KEYS:

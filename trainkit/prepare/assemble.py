@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from captionkit.readers.arrow_columns import NO_FACT
 from trainkit.prepare.collect import BlockRows, Collected
 from trainkit.prepare.look import FORMATS, mislabelled
 from trainkit.prepare.measured import ANIMATED, HASHED
@@ -225,5 +226,8 @@ def _batch(
     }
     for name in ("offset", "length", "mtime_ns", "width", "height"):
         columns[name] = pa.array(np.ascontiguousarray(measured[name]))
-    fields = [*records.schema, *(pa.field(name, column.type) for name, column in columns.items())]
+    fields = [
+        *records.schema,
+        *(pa.field(name, column.type, metadata=dict([NO_FACT])) for name, column in columns.items()),
+    ]
     return pa.RecordBatch.from_arrays([*records.columns, *columns.values()], schema=pa.schema(fields))

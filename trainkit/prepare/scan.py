@@ -7,7 +7,7 @@ import json
 import os
 import warnings
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,7 @@ class Scan:
         def told(error: CaptionkitError) -> None:
             scanned.problems.append(problem_of(error, self.root))
 
-        places, known = _at_hand(self.root, self.known)
+        places, known = self._at_hand
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Decoders warn of odd metadata; sizes are judged in `look_at`.
             for record in block.records(told):
@@ -107,6 +107,11 @@ class Scan:
             scanned.measured, scanned.rows = b"".join(measured), rows[: len(records)].tobytes()
         return scanned
 
+    @cached_property
+    def _at_hand(self) -> tuple[Places, Known]:
+        """What a process keeps from block to block."""
+        return Places(self.root), Known(self.known)
+
     def _measured(self, spot: Spot, known: Known) -> tuple[Measured, bool]:
         """What there is to know, and whether the picture was read for it."""
         config, key = self.config, text_key(spot.image)
@@ -134,12 +139,6 @@ class Scan:
             format=format_number(look.format),
             marks=ANIMATED * look.animated | wanted,
         ), True
-
-
-@lru_cache(maxsize=1)
-def _at_hand(root: Path, known: Path) -> tuple[Places, Known]:
-    """What a process keeps from block to block."""
-    return Places(root), Known(known)
 
 
 def _hash(data: bytes) -> int:

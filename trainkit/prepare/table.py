@@ -24,9 +24,10 @@ def summary(prepared: Prepared) -> dict[str, object]:
 def describe(prepared: Prepared) -> str:
     """A few lines: how many rows there are, and how many of each problem."""
     known = prepared.rows + prepared.left_out
-    size = sum(part["bytes"] for part in prepared.parts) / 1e6
+    size = sum(part["bytes"] for part in prepared.parts)
+    size_text = f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
     lines = [
-        f"{prepared.rows:,} pictures in {prepared.folder} ({size:,.1f} MB), {prepared.left_out:,} left out "
+        f"{prepared.rows:,} pictures in {prepared.folder} ({size_text}), {prepared.left_out:,} left out "
         f"of {known:,}; {prepared.num_read:,} were read, the others known",
     ]
     if prepared.found:
