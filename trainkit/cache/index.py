@@ -24,6 +24,8 @@ from trainkit.errors import DamagedError
 _FORMAT = "trainkit cache index 1"
 _NAME = 56
 """Longest name of a shard."""
+_LARGEST = 1 << 27
+"""No row has as many numbers."""
 _RANK = 4
 """Most dimensions of a row."""
 _DTYPES = {"U8": "u1", "U32": "<u4", "I32": "<i4", "I64": "<i8", "U64": "<u8"}
@@ -59,7 +61,7 @@ class Index:
 
     def shard_names(self) -> list[str]:
         """The names of the shards' files."""
-        return [bytes(name).rstrip(b"\0").decode("ascii") for name in self.names]
+        return [bytes(name).rstrip(b"\0").decode("ascii", "replace") for name in self.names]
 
     def find(self, keys: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The entry of each key ([m, 16]), -1 where there is none."""
@@ -186,6 +188,9 @@ def open_index(path: Path, *, verify: bool) -> Index:
     per_shard = {len(index.names), len(index.sizes), len(index.starts), len(index.shapes)}
     if not fits or len(per_entry) > 1 or len(per_shard) > 1:
         raise DamagedError("its header is damaged")
+    places = (index.starts >= 0).all() and (index.shapes >= 0).all()
+    if not places or (np.maximum(index.shapes, 1).astype(float).prod(axis=1) > _LARGEST).any():
+        raise DamagedError("it says rows lie where none can")
     if verify and _digest(arrays) != metadata[_FORMAT]:
         raise DamagedError("its bytes are not those that were written")
     return index

@@ -59,7 +59,7 @@ class Store:
         """The index as it was when it was first asked for, or last made anew by `refresh`."""
         if self._index is None:
             try:
-                self._use(open_index(self.folder / INDEX, verify=False))
+                self._use(self._opened(verify=False))
             except (OSError, DamagedError):
                 self.refresh(write=False)
         assert self._index is not None
@@ -130,14 +130,21 @@ class Store:
                     # A folder that cannot be written to is used all the same, with an index in memory.
                     with contextlib.suppress(CacheError):
                         index.save(self.folder / INDEX)
-                        index = open_index(self.folder / INDEX, verify=False)
+                        index = self._opened(verify=False)
         self._use(index)
         return damaged
+
+    def _opened(self, *, verify: bool) -> Index:
+        """The index on the disk, mapped. Raises DamagedError and OSError as `open_index` does."""
+        index = open_index(self.folder / INDEX, verify=verify)
+        if not all(SHARD.fullmatch(name) for name in index.shard_names()):
+            raise DamagedError("it names files that are no shards")
+        return index
 
     def _known(self) -> tuple[Index, list[str]]:
         """The index on the disk, and what is wrong with it."""
         try:
-            return open_index(self.folder / INDEX, verify=True), []
+            return self._opened(verify=True), []
         except FileNotFoundError:
             return NONE, []
         except (OSError, DamagedError) as error:
