@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -22,6 +23,9 @@ _NETWORKS = ("unet", "vae", "text_encoder")
 
 _LOADED = re.compile(r"(diffusion_pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors")
 """Names of weight files that are loaded."""
+
+_HEAD, _SAMPLE, _SAMPLES = 64 * 2**10, 4 * 2**10, 64
+"""Bytes of a file's beginning and of one sample, and how many samples."""
 
 
 def check_model_folder(folder: Path) -> list[str]:
@@ -94,7 +98,24 @@ def _mismatches(folder: Path) -> list[str]:
     return problems
 
 
-def model_version(folder: Path) -> str:
-    """What tells two base models apart without reading their weights: the sizes of the files."""
-    files = [path for part in _NETWORKS for path in weight_files(folder / part)]
-    return ", ".join(f"{p.parent.name}/{p.name} of {p.stat().st_size} bytes" for p in files)
+def model_version(folder: Path) -> dict[str, str]:
+    """What tells two base models apart, for each part, without reading all of their weights: a hash of the
+    files' sizes, their first 64 KiB (the header, with the names) and 64 samples of 4 KiB from each."""
+    return {
+        part: _hash_of(files)
+        for part in (*_NETWORKS, "tokenizer")
+        if (files := weight_files(folder / part) or sorted((folder / part).glob("*.*")))
+    }
+
+
+def _hash_of(files: list[Path]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for path in files:
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size} ".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_HEAD))
+            for number in range(_SAMPLES if size > _HEAD else 0):
+                file.seek(_HEAD + (size - _HEAD) * number // _SAMPLES)
+                digest.update(file.read(_SAMPLE))
+    return digest.hexdigest()

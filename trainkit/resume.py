@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Collection
 from pathlib import Path
 from signal import Signals
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 
+from trainkit.changes import compare, settings_of_run
 from trainkit.checkpoint import Progress, load_checkpoint, newest_good, read_progress, save_checkpoint
-from trainkit.config import RunConfig
 from trainkit.errors import CheckpointError
 from trainkit.model_folder import model_version
 from trainkit.phases import Phase, history
@@ -78,7 +80,7 @@ def leave(
     assert asked is not None
     told = "before the first step was done"
     path = setup.run.out / "checkpoints" / f"{samples_seen:012d}"
-    if samples_seen and not path.exists():
+    if samples_seen and (look or not path.exists()):  # Several processes always come with `look`.
         save(setup, phase, optimizer, samples_seen, look)
     if samples_seen:
         told = f"after {samples_seen} samples, which are in {path}"
@@ -86,12 +88,14 @@ def leave(
     raise Stopped(asked, told)
 
 
-def going_on(setup: Setup, newest: Path) -> Setup:
+def going_on(setup: Setup, newest: Path, accepted: Collection[str] = ()) -> Setup:
     """The setup with the rest of the run planned from a checkpoint on.
 
-    Raises CheckpointError when the order of pictures would not go on.
+    Says what has changed since. Raises ConfigError for a change that is forbidden and not ``accepted``, and
+    CheckpointError when the order of pictures would not go on.
     """
     progress = read_progress(newest)
+    _compare(setup, progress, newest, accepted)
     if progress.num_pictures != (num_pictures := len(setup.data.pictures)):
         raise CheckpointError(
             f"checkpoint {newest} was made with {progress.num_pictures} pictures, this run has "
@@ -110,14 +114,25 @@ def going_on(setup: Setup, newest: Path) -> Setup:
     return planned
 
 
-def resume(setup: Setup, phase: Phase, newest: Path, optimizer: torch.optim.Optimizer) -> int:
+def _compare(setup: Setup, progress: Progress, newest: Path, accepted: Collection[str]) -> None:
+    """Say what has changed, and note what was accepted in ``accepted.jsonl``. Raises ConfigError."""
+    number = progress.history[-1].phase
+    phase = next((phase for phase in setup.phases if phase.number == number), None)
+    if phase is None:  # The order of pictures will not go on, and that is said elsewhere.
+        return
+    notes, taken = compare(str(newest), progress.settings, _settings(setup, phase), accepted)
+    for note in notes:
+        setup.accelerator.print(note)
+    if taken and setup.accelerator.is_main_process:
+        with (setup.run.out / "accepted.jsonl").open("a", encoding="utf-8") as file:
+            for path, then, now in taken:
+                told = {"samples": progress.samples_seen, "setting": path, "then": then, "now": now}
+                file.write(json.dumps(told | {"time": time.strftime("%Y-%m-%d %H:%M:%S%z")}) + "\n")
+
+
+def resume(setup: Setup, newest: Path, optimizer: torch.optim.Optimizer) -> int:
     """Load a checkpoint; returns ``Progress.look``."""
     progress, accelerator = read_progress(newest), setup.accelerator
-    now = _settings(phase.run)
-    for key in sorted(k for k in now if now[k] != progress.settings.get(k)):
-        accelerator.print(
-            f"note: {key} is {now[key]}, the checkpoint was made with {progress.settings.get(key)}"
-        )
     load_checkpoint(newest, setup.model.denoiser, optimizer, setup.ema)
     accelerator.print(f"going on from {newest} ({progress.samples_seen} samples seen)", flush=True)
     return progress.look
@@ -125,20 +140,11 @@ def resume(setup: Setup, phase: Phase, newest: Path, optimizer: torch.optim.Opti
 
 def _progress(setup: Setup, phase: Phase, samples_seen: int, look: int) -> Progress:
     dealt = history(setup.phases, samples_seen)
-    return Progress(samples_seen, dealt, phase.plan.num_pictures, _settings(phase.run), look)
+    return Progress(samples_seen, dealt, phase.plan.num_pictures, _settings(setup, phase), look)
 
 
-def _settings(run: RunConfig) -> dict[str, str]:
-    """What decides the result, flat, for telling a resumed run what has changed."""
-    tables = run.model_dump(mode="json", include={"text", "schedule", "objective", "optim", "adapter"})
-    flat = {
-        f"{table}.{key}": json.dumps(value)
-        for table, values in tables.items()
-        for key, value in (values or {}).items()
-    }
-    return flat | {
-        "seed": json.dumps(run.seed),
-        "captions": json.dumps(run.captions, sort_keys=True),
-        "model.base": model_version(run.model.base),
-        "data.recipe": json.dumps(run.model_dump(mode="json")["data"]["recipe"]),
-    }
+def _settings(setup: Setup, phase: Phase) -> dict[str, Any]:
+    """All that decides the run in a phase."""
+    pipeline, data = setup.pipelines[phase.number - 1], setup.data
+    pictures = f"{len(data.pictures)} pictures, fingerprint {data.fingerprint or 'unknown'}"
+    return settings_of_run(phase.run, pipeline, pictures, model_version(setup.run.model.base))

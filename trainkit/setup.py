@@ -19,7 +19,7 @@ from trainkit.buckets import Fit, fit, make_buckets, nearest_bucket, place
 from trainkit.cache.fill import fill_latents
 from trainkit.cache.latents import LatentCache
 from trainkit.cache.texts import TextCache, fill_texts, text_fingerprint
-from trainkit.config import RunConfig, caption_pipeline, phase_runs, write_resolved
+from trainkit.config import RunConfig, caption_pipeline, phase_runs
 from trainkit.counted import write_statistics
 from trainkit.devices import make_accelerator
 from trainkit.ema import Ema
@@ -269,7 +269,6 @@ def _set_up(run: RunConfig, accelerator: Accelerator, watchdog: Watchdog, shardi
     require_trained(phases, parts)
     trained = {f"{name}.{key}" for own in runs for name, w in chosen(own.optim, parts).items() for key in w}
     if accelerator.is_main_process:
-        write_resolved(run, run.out / "run.json")
         report_skipped(data, run.out)
         write_statistics(data, run.out / "data.json", name=run.data.path.stem)
     return Setup(

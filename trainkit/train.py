@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from captionkit import CaptionPipeline
 from trainkit.adapters import addressed_dropout
 from trainkit.checkpoint import read_progress, remove_leftovers
-from trainkit.config import RunConfig
+from trainkit.config import RunConfig, write_resolved
 from trainkit.devices import refuse_false_launch, synchronised, wrapped
 from trainkit.errors import TrainkitError
 from trainkit.feed import Batch
@@ -64,25 +64,26 @@ class Result:
     """One per phase."""
 
 
-def train(run: RunConfig, stop: Stop | None = None) -> Result:
+def train(run: RunConfig, stop: Stop | None = None, accepted: Collection[str] = ()) -> Result:
     """Train a run to its end, going on from its newest checkpoint if there is one.
 
-    Raises TrainkitError for everything the user can mend, and Stopped when ``stop`` was asked to.
+    ``accepted`` names settings that may differ from the checkpoint's though they usually may not. Raises
+    TrainkitError for everything the user can mend, and Stopped when ``stop`` was asked to.
     """
     refuse_false_launch(os.environ)
     main = os.environ.get("RANK", "0") == "0"
     with only_here(run.out) if main else contextlib.nullcontext():
-        return _train(run, stop or Stop())
+        return _train(run, stop or Stop(), accepted)
 
 
-def _train(run: RunConfig, stop: Stop) -> Result:
+def _train(run: RunConfig, stop: Stop, accepted: Collection[str]) -> Result:
     """The run from its newest checkpoint to its end, in a folder of its own."""
     setup = set_up(run)
     with contextlib.closing(setup.watchdog):
-        return _train_through(setup, stop)
+        return _train_through(setup, stop, accepted)
 
 
-def _train_through(setup: Setup, stop: Stop) -> Result:
+def _train_through(setup: Setup, stop: Stop, accepted: Collection[str]) -> Result:
     """The loop."""
     run, doing = setup.run, setup.watchdog.doing
     accelerator, denoiser = setup.accelerator, setup.model.denoiser
@@ -91,11 +92,13 @@ def _train_through(setup: Setup, stop: Stop) -> Result:
     checkpoints = run.out / "checkpoints"
     newest = newest_checkpoint(accelerator, checkpoints)
     if newest:
-        setup = going_on(setup, newest)
+        setup = going_on(setup, newest, accepted)
+    if accelerator.is_main_process:
+        write_resolved(run, run.out / "run.json")
     samples_seen, total_samples = read_progress(newest).samples_seen if newest else 0, setup.total_samples
     phase = phase_at(setup.phases, samples_seen)
     optimizer = make_optimizer(phase.run.optim, denoiser, setup.parts)
-    look = resume(setup, phase, newest, optimizer) if newest else 0
+    look = resume(setup, newest, optimizer) if newest else 0
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         remove_leftovers(checkpoints)

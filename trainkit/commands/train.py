@@ -14,6 +14,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings by dotted path, such as optim.lr=1e-6"
     )
+    parser.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="SETTING",
+        help="go on although this setting is not what the checkpoint was made with; docs/nothing-lost.md "
+        "says which can be accepted",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -26,7 +34,7 @@ def _run(options: argparse.Namespace) -> int:
         run = load_run(options.run_file, options.overrides)
         from trainkit.train import train
 
-        result = train(run, stop)
+        result = train(run, stop, options.accept)
     if os.environ.get("RANK", "0") == "0":  # Several processes: one speaks.
         print(f"the model is in {result.model} ({result.samples_seen} samples seen)")
         if run.adapter is not None:
