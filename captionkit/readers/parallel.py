@@ -85,8 +85,21 @@ _function: Callable[[Block, Report], Any] | None = None
 
 def _start(function: Callable[[Block, Report], Any]) -> None:
     global _function
+    import threading
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _function = function
+
+
+def _end_with_parent() -> None:
+    """A first process that was killed ends nobody, and those that wait for its blocks would wait for ever."""
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _work(block: Block) -> tuple[Any, list[CaptionkitError]]:

@@ -1,0 +1,186 @@
+"""Real processes that are killed in the middle: nothing is lost, nothing half-written is taken for whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trainkit.prepare.drawn import put_many
+from tests.trainkit.prepare.test_prepare import files_of
+from tests.trainkit.processes import PATIENCE, command, environment, kill_when, run
+from trainkit.errors import TrainkitError
+from trainkit.prepare import PrepareConfig, prepare
+from trainkit.prepare.folder import OutFolder, out_folder
+from trainkit.prepare.measured import MEASURED, Journal, Known, Measured, keep
+
+PICTURES = 600
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("killed") / "data"
+    put_many(folder, PICTURES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    prepare(data, out, PrepareConfig(near=True, decode=True), processes=1)
+    return files_of(out)
+
+
+def words(data: Path, out: Path, processes: int = 1) -> list[str]:
+    return command("prepare", data, "-o", out, "--near", "--decode", "--processes", processes, "--json")
+
+
+def taken_down(out: Path) -> int:
+    journal = out / ".prepare" / "journal"
+    return journal.stat().st_size if journal.exists() else 0
+
+
+@pytest.mark.parametrize(("processes", "pieces"), [(1, 1), (1, 4), (2, 2)])
+def test_a_killed_run_goes_on(
+    data: Path, tmp_path: Path, undisturbed: dict[str, bytes], processes: int, pieces: int
+) -> None:
+    out = tmp_path / "out"
+    kill_when(
+        words(data, out, processes), lambda: taken_down(out) > (pieces - 1) * 100 * MEASURED.itemsize + 100
+    )
+    assert files_of(out) == {}
+    ended = run(words(data, out, processes))
+    assert ended.returncode == 0, ended.stderr
+    summary = json.loads(ended.stdout)
+    assert summary["rows"] == PICTURES
+    assert 0 < summary["read"] <= PICTURES - 100 * pieces
+    assert pages_apart(files_of(out)) == pages_apart(undisturbed)
+
+
+def pages_apart(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The page names the data as the command did; all else is the same to the byte."""
+    return {name: data for name, data in files.items() if name != "report.html"}
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_stop_it_says_what_goes_on(
+    data: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        words(data, out), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        end = time.monotonic() + PATIENCE
+        while taken_down(out) == 0:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        process.send_signal(number)
+        told, wrong = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, told) == (status, "")
+    assert wrong.strip() == (
+        f"trainkit: stopped; {out} is as it was, and what was measured is kept: the same command goes on"
+    )
+    assert files_of(out) == {}
+    assert prepare(data, out, PrepareConfig(near=True, decode=True), processes=1).num_read < PICTURES
+
+
+def test_a_kill_between_two_renames_is_made_good(tmp_path: Path) -> None:
+    """The new files are all there, some in their places: whoever comes next moves the rest."""
+    put_many(tmp_path / "data", 9)
+    config = PrepareConfig(rows_per_part=2)
+    whole = tmp_path / "whole"
+    prepare(tmp_path / "data", whole, config, processes=1)
+    names = sorted(files_of(whole))
+    for moved in range(len(names)):
+        out = tmp_path / f"out{moved}"
+        shutil.copytree(whole, out)
+        folder = OutFolder(out)
+        order = [name for name in names if name != "manifest.json"]
+        for name in order[moved:]:
+            os.replace(out / name, folder.new / name)
+        os.replace(out / "manifest.json", folder.new / "manifest.json")
+        (out / "part-00099.arrow").write_bytes(b"of an earlier manifest with more pictures")
+        with out_folder(out):
+            assert files_of(out) == files_of(whole)
+
+
+def test_what_was_not_all_there_is_thrown_away(tmp_path: Path) -> None:
+    put_many(tmp_path / "data", 4)
+    out = tmp_path / "out"
+    prepare(tmp_path / "data", out, processes=1)
+    before = files_of(out)
+    (out / ".prepare" / "new" / "part-00000.arrow").write_bytes(b"half")
+    (out / ".prepare" / ".rows.1.parts").write_bytes(b"half")
+    with out_folder(out) as folder:
+        assert files_of(out) == before
+        assert sorted(path.name for path in folder.work.iterdir()) == ["lock", "measured", "new"]
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    put_many(tmp_path / "data", 1)
+    with (
+        out_folder(tmp_path / "out"),
+        pytest.raises(TrainkitError, match="another process is preparing"),
+    ):
+        prepare(tmp_path / "data", tmp_path / "out")
+
+
+def measured(image: int, width: int) -> Measured:
+    return Measured(image, 1, 2, 3, bytes(range(16)), width, 5, 2**64 - 1, 1, 7)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=5), max_size=6),
+    st.integers(0, 10**6),
+    st.integers(0, 7),
+)
+def test_a_journal_torn_anywhere_gives_its_whole_pieces(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[list[int]], cut: int, bit: int
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    ends = [0]
+    with (folder / "journal").open("wb") as file:
+        for number, piece in enumerate(pieces):
+            Journal(file).append(b"".join(measured(image, number).packed() for image in piece))
+            ends.append(file.tell())
+    cut %= ends[-1] + 1
+    data = bytearray((folder / "journal").read_bytes()[: cut + 1])
+    if cut < len(data):  # A flipped bit in place of a cut, at the same byte.
+        data[cut] ^= 1 << bit
+    (folder / "journal").write_bytes(data)
+    keep(folder / "journal", folder / "measured", only_new=True)
+    whole = sum(end <= cut for end in ends) - 1
+    newest = {image: number for number, piece in enumerate(pieces[:whole]) for image in piece}
+    known = Known(folder / "measured")
+    for image in {image for piece in pieces for image in piece}:
+        expected = measured(image, newest[image]) if image in newest else None
+        assert known.get(image) == expected
+
+
+def test_workers_end_with_the_first_process(data: Path, tmp_path: Path) -> None:
+    """Regression: they waited for blocks from a process that was no more, for ever."""
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        words(data, out, 2), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        end = time.monotonic() + PATIENCE
+        while taken_down(out) == 0:
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) >= 2
+        process.kill()
+    while left := [child for child in children if Path("/proc", child).exists()]:
+        assert time.monotonic() < end, left
+        time.sleep(0.02)
