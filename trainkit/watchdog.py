@@ -22,7 +22,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -103,6 +103,8 @@ class Watchdog:
         # Note and moment change together: the thread reads them while the process goes on.
         self._state = (note, time.monotonic())
         self._beat = 0
+        self.before_exit: Callable[[str], None] = lambda message: None
+        """What is still done when this process ends because one hangs; it is told what was said."""
         self._ended = threading.Event()
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -139,9 +141,10 @@ class Watchdog:
             note, began = self._state
             if slept > 10 * self._interval:
                 # The whole process was stopped (Ctrl-Z, a suspended machine): its time begins anew.
-                self._state = (note, woke)
+                began = woke
+                self._state = (note, began)
             self._write()
-            if self._timeout and not note.patient and woke - began > self._timeout >= slept:
+            if self._timeout and not note.patient and woke - began > self._timeout:
                 self._look()
                 woke = time.monotonic()
 
@@ -168,6 +171,8 @@ class Watchdog:
             print(self._message(blamed, notes, stacks), file=sys.stderr, flush=True)
         for child in multiprocessing.active_children():  # A worker that is stopped would stay for ever.
             child.kill()
+        with contextlib.suppress(Exception):
+            self.before_exit(self._message(blamed, notes, stacks))
         os._exit(EXIT_HUNG)
 
     def _message(self, blamed: tuple[int, ...], notes: Sequence[Note | None], stacks: Path) -> str:
