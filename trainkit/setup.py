@@ -16,9 +16,11 @@ from captionkit import CaptionPipeline, Curve
 from trainkit.adapters import add_adapters
 from trainkit.apart import split
 from trainkit.buckets import Fit, fit, make_buckets, nearest_bucket, place
+from trainkit.cache.complete import question_of
 from trainkit.cache.fill import fill_latents
 from trainkit.cache.latents import LatentCache
-from trainkit.cache.texts import TextCache, fill_texts, text_fingerprint
+from trainkit.cache.texts import TextCache, fill_texts
+from trainkit.cache.wanted import latent_cache, text_cache
 from trainkit.config import RunConfig, caption_pipeline, phase_runs
 from trainkit.counted import write_statistics
 from trainkit.devices import make_accelerator
@@ -27,7 +29,7 @@ from trainkit.ema_tracks import EmaConfig
 from trainkit.errors import LaunchError, PictureError
 from trainkit.feed import Feed
 from trainkit.images import to_bucket
-from trainkit.latents import Moments, encode, vae_fingerprint
+from trainkit.latents import Moments, encode
 from trainkit.loss import loss_weights
 from trainkit.models import Denoiser, Model, load_model, prepare_networks
 from trainkit.optim import Parts, chosen, trainable_parts
@@ -39,7 +41,7 @@ from trainkit.schedule import NoiseSchedule, make_schedule
 from trainkit.sharding import Sharding, copy_hollow, put_all_together, shard, take_sharding
 from trainkit.step import Stepper
 from trainkit.stretches import Past
-from trainkit.text import Tokens, clip_body
+from trainkit.text import Tokens
 from trainkit.validation import Validator
 from trainkit.watchdog import Watchdog
 
@@ -166,6 +168,12 @@ class Setup:
                 self.accelerator.device,
                 rank=self.accelerator.process_index,
                 world=self.accelerator.num_processes,
+                question=question_of(
+                    data,
+                    self.pipelines,
+                    repr((self.cache.transparent_as, placement.buckets)).encode(),
+                    placement.index.tobytes(),
+                ),
                 progress=self.accelerator.is_main_process,
             )
         if trouble := self.reader.store.take_trouble():
@@ -188,6 +196,9 @@ class Setup:
                 self.accelerator.device,
                 rank=self.accelerator.process_index,
                 world=self.accelerator.num_processes,
+                question=question_of(
+                    self.data, [self.pipelines[phase.number - 1]], self.run.text.model_dump_json().encode()
+                ),
                 progress=self.accelerator.is_main_process,
             )
         self.watchdog.doing("waiting for the cache of texts", waits=True)
@@ -235,7 +246,7 @@ def set_up(run: RunConfig) -> Setup:
     Whoever calls it must close the watchdog of what it returns.
     """
     sharding = take_sharding(os.environ)
-    accelerator = make_accelerator(run.mixed_precision, run.out, tensorboard=run.tensorboard, tf32=run.tf32)
+    accelerator = make_accelerator(run.mixed_precision, run.out, tf32=run.tf32)
     world = accelerator.num_processes
     watchdog = Watchdog(run.out, accelerator.process_index, world, run.hang_timeout)
     try:
@@ -255,7 +266,7 @@ def _set_up(run: RunConfig, accelerator: Accelerator, watchdog: Watchdog, shardi
     if run.adapter is not None:
         add_adapters(model.denoiser, run.adapter, run.seed)
     prepare_networks(model, run.model)
-    texts = _texts(run, model)
+    texts = text_cache(run, model)
     if accelerator.is_main_process and texts is not None:
         _say_frozen_rates(pipelines)
     hollow = _split_weights(run, runs, model, accelerator, sharding)
@@ -289,7 +300,7 @@ def _set_up(run: RunConfig, accelerator: Accelerator, watchdog: Watchdog, shardi
             writes=accelerator.is_main_process,
         ),
         schedule=make_schedule(run.schedule),
-        cache=_cache(run, model),
+        cache=latent_cache(run, model),
         texts=texts,
         reader=run.data.reader,
         watchdog=watchdog,
@@ -336,22 +347,6 @@ def _kept_here(run: RunConfig, accelerator: Accelerator) -> EmaConfig:
     return run.ema if accelerator.is_main_process or run.ema.shown is not None else EmaConfig()
 
 
-def _cache(run: RunConfig, model: Model) -> LatentCache | None:
-    if run.data.latents == "live":
-        return None
-    fingerprint = vae_fingerprint(model.vae)
-    return LatentCache(cache_folder(run), fingerprint, run.data.transparent_as, run.data.vae)
-
-
-def _texts(run: RunConfig, model: Model) -> TextCache | None:
-    variants, encoder = run.text.cached_variants, model.denoiser.text_encoder
-    if variants is None:
-        return None
-    fingerprint = text_fingerprint(encoder, run.text.clip_skip)
-    width = int(clip_body(encoder).final_layer_norm.normalized_shape[0])
-    return TextCache(cache_folder(run), fingerprint, variants, run.text.chunk_mode, width)
-
-
 def _say_frozen_rates(pipelines: tuple[CaptionPipeline, ...]) -> None:
     """Say which rates of the recipe would change over the run, and do not where captions are cached."""
     changing = {name for own in pipelines for name, rate in own.rates().items() if isinstance(rate, Curve)}
@@ -361,11 +356,6 @@ def _say_frozen_rates(pipelines: tuple[CaptionPipeline, ...]) -> None:
             f"of the recipe do not change: {', '.join(sorted(changing))}",
             flush=True,
         )
-
-
-def cache_folder(run: RunConfig) -> Path:
-    """Where latents and texts are kept."""
-    return run.data.cache or run.out / "cache"
 
 
 def report_skipped(data: DataSet, out: Path) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from trainkit.buckets import Placement, Size, fit
+from trainkit.cache.complete import is_complete, note_complete
 from trainkit.cache.latents import LatentCache
 from trainkit.cache.shard import KEY, as_keys
 from trainkit.cache.share import Rows, Shared, file_of, joined, shared
@@ -103,19 +104,25 @@ def fill_latents(
     *,
     rank: int = 0,
     world: int = 1,
+    question: str | None = None,
     progress: bool = False,
 ) -> list[PictureError]:
     """Encode what is not there yet; returns the pictures that this process could not.
 
     ``placement`` says which bucket each goes into; fill once per placement, when phases have several. All
     ``world`` processes call this with the same pictures and share the work; each returns when all is there.
-    Raises CacheError when the disk has no room for it, before anything is encoded, and when it is full later.
+    ``question`` is `question_of` what is asked for here, where that is known: what was once found to be there
+    is then not looked for again. Raises CacheError when the disk has no room for it, before anything is
+    encoded, and when it is full later.
     """
     for line in cache.store.refresh(progress=progress):
         tqdm.write(f"note: {line}: removed, and made anew")
+    if is_complete(cache.store, question):
+        return []
     asked = asked_of(cache, pictures, placement, progress=progress)
     blocks, again = plan_blocks(cache, asked, placement)
     if not blocks and not again:
+        note_complete(cache.store, None if asked.errors else question)
         return asked.errors
     if rank == 0:
         _require_room(cache, blocks, vae)
@@ -131,7 +138,10 @@ def fill_latents(
         with shared(cache.store, again[rank::world], 0, 1) as work:
             filler.run(work, decoders, bar)
     cache.store.refresh(trusted={file_of(block.name) for block in (*blocks, *again)})
-    return asked.errors + filler.errors
+    errors = asked.errors + filler.errors
+    if not errors and not len(cache.store.index.failed):
+        note_complete(cache.store, question)
+    return errors
 
 
 def plan_blocks(

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captionkit import CaptionPipeline, Rendered
+from trainkit.cache.complete import is_complete, note_complete
 from trainkit.cache.shard import KEY, as_keys
 from trainkit.cache.share import Rows, Shared, file_of, joined, shared
 from trainkit.cache.store import Store
@@ -123,19 +124,24 @@ def fill_texts(
     *,
     rank: int = 0,
     world: int = 1,
+    question: str | None = None,
     progress: bool = False,
 ) -> None:
     """Encode all variants of the pictures' captions that are not there yet.
 
     All ``world`` processes call this with the same pictures and share the work; each returns when all is
-    there. Raises CacheError when the disk has no room for it, and when it is full later.
+    there. ``question`` is `question_of` what is asked for here, where that is known. Raises CacheError when
+    the disk has no room for it, and when it is full later.
     """
     for line in cache.store.refresh(progress=progress):
         tqdm.write(f"note: {line}: removed, and made anew")
+    if is_complete(cache.store, question):
+        return
     if rank == 0:
         _require_room(cache, _estimate(cache, pictures, pipeline, tokens), "about ")
-    blocks = _missing(cache, pictures, pipeline, tokens, progress)
+    blocks = _missing(cache, wanted_chunks(cache, pictures, pipeline, tokens, progress=progress))
     if not blocks:
+        note_complete(cache.store, question)
         return
     chunks = sum(len(block.keys) for block in blocks)
     if rank == 0:
@@ -157,6 +163,7 @@ def fill_texts(
                 bar.update(len(parts[-1].keys))
             work.hand_in(block, joined(parts))
     cache.store.refresh(trusted={file_of(block.name) for block in blocks})
+    note_complete(cache.store, question)
 
 
 def _claimed(work: Shared[TextBlock], bar: tqdm[Any]) -> Iterator[TextBlock]:
@@ -187,19 +194,30 @@ def _encode(
     return Rows(keys, rows, np.zeros((0, KEY), np.uint8))
 
 
-def _missing(
-    cache: TextCache, pictures: Sequence[Picture], pipeline: CaptionPipeline, tokens: Tokens, progress: bool
-) -> list[TextBlock]:
-    """The chunks that are not there yet, in the order of the pictures."""
+def wanted_chunks(
+    cache: TextCache,
+    pictures: Sequence[Picture],
+    pipeline: CaptionPipeline,
+    tokens: Tokens,
+    *,
+    progress: bool = False,
+) -> dict[bytes, bytes]:
+    """Key and token ids (int32 [77]) of every chunk that the pictures' captions need, each once, in the
+    pictures' order; the first is the empty chunk."""
     found: dict[bytes, bytes] = {}
-    empty = tokens.chunks([""])[0].numpy().astype(np.int32)
-    found[cache.key(empty[0])] = empty[0].tobytes()
+    empty = tokens.chunks([""])[0, 0].numpy().astype(np.int32)
+    found[cache.key(empty)] = empty.tobytes()
     numbers = tqdm(
         range(len(pictures)), desc="looking for captions", unit="pic", disable=not progress, leave=False
     )
     for number in numbers:
         for ids in _chunks_of(cache, pictures, number, pipeline, tokens):
             found.setdefault(cache.key(ids), ids.tobytes())
+    return found
+
+
+def _missing(cache: TextCache, found: dict[bytes, bytes]) -> list[TextBlock]:
+    """The chunks that are not there yet, in order."""
     there = cache.store.has(as_keys(list(found)))
     left = [(key, ids) for (key, ids), has in zip(found.items(), there.tolist(), strict=True) if not has]
     blocks = []
