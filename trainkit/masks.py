@@ -17,12 +17,10 @@ from torch import Tensor
 from trainkit.buckets import Fit, Size
 from trainkit.errors import PictureError
 from trainkit.images import cut
+from trainkit.mask_names import ENDINGS
 from trainkit.place import Place
 
 Masks = Literal["none", "alpha", "file"]
-
-_ENDINGS = ("-masklabel.png", ".mask.png")
-"""What stands behind a picture's name without its suffix: as OneTrainer names masks, and a plainer way."""
 
 
 def mask_of(picture: Place, masks: Masks) -> Place | None:
@@ -44,24 +42,8 @@ def mask_of(picture: Place, masks: Masks) -> Place | None:
             '(data.masks = "alpha"), or unpack the pictures',
         )
     path = Path(picture.path)
-    beside = (path.with_name(path.stem + ending) for ending in _ENDINGS)
+    beside = (path.with_name(path.stem + ending) for ending in ENDINGS)
     return next((Place(str(path)) for path in beside if path.is_file()), None)
-
-
-def is_mask(path: Path) -> bool:
-    """Whether a file is the mask of a picture beside it."""
-    for ending in _ENDINGS:
-        stem = path.name.removesuffix(ending)
-        if stem and stem != path.name:
-            return any(
-                other != path and other.stem == stem for other in path.parent.glob(f"{_quoted(stem)}.*")
-            )
-    return False
-
-
-def _quoted(name: str) -> str:
-    """A name in which nothing is a wildcard."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def fitting(mask: Image.Image, name: str, picture: str, size: Size) -> Image.Image:

@@ -23,7 +23,8 @@ from trainkit.images import MAX_PIXELS
 from trainkit.keys import fingerprint_of, keys_of
 from trainkit.latents import VaeDraw
 from trainkit.manifest import Manifest
-from trainkit.masks import Masks, is_mask
+from trainkit.mask_names import is_mask
+from trainkit.masks import Masks
 from trainkit.picture import Maker, Picture, PictureReader, idle_patterns
 from trainkit.place import place_of
 from trainkit.rows import Rows, try_some

@@ -15,7 +15,8 @@ from captionkit import Record
 from trainkit.buckets import fit
 from trainkit.errors import PictureError
 from trainkit.images import to_bucket
-from trainkit.masks import is_mask, latent_mask, mask_of
+from trainkit.mask_names import is_mask
+from trainkit.masks import latent_mask, mask_of
 from trainkit.picture import Picture, PictureReader
 from trainkit.place import Place
 from trainkit.store.settings import StoreConfig

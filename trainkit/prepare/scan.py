@@ -17,6 +17,7 @@ from captionkit.readers.source import Block, Report
 from captionkit.writers.arrow_parts import encode_arrow
 from captionkit.writers.fields import TAKEN, fields_of
 from captionkit.writers.target import Losses
+from trainkit.mask_names import is_mask
 from trainkit.prepare.look import look_at
 from trainkit.prepare.measured import (
     ANIMATED,
@@ -76,7 +77,9 @@ class Scan:
         rows = np.empty(block_limit := 256, ROW)
 
         def told(error: CaptionkitError) -> None:
-            scanned.problems.append(problem_of(error, self.root))
+            # A mask lies among the pictures and looks like one without captions.
+            if error.where is None or not is_mask(Path(error.where)):
+                scanned.problems.append(problem_of(error, self.root))
 
         places, known = self._at_hand
         with warnings.catch_warnings():

@@ -321,3 +321,10 @@ def test_the_page_stands_alone_and_escapes(tmp_path: Path) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;b&gt;.jpg" in page
     assert not [word for word in ('src="http', 'href="http', "url(http") if word in page]
+
+
+def test_masks_beside_pictures_are_no_problem(tmp_path: Path) -> None:
+    put_many(tmp_path / "data", 2)
+    (tmp_path / "data" / "set0" / "0000.mask.png").write_bytes(encoded(drawn(300, 300), "PNG"))
+    prepare(tmp_path / "data", tmp_path / "out", processes=1)
+    assert problems_of(tmp_path / "out") == []
