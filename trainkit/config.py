@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from captionkit import CaptionkitError, CaptionPipeline, load_pipeline, preset
 from trainkit.adapters import AdapterConfig
+from trainkit.alerts import AlertConfig
 from trainkit.ema_tracks import EmaConfig
 from trainkit.errors import ConfigError
 from trainkit.loss import ObjectiveConfig
@@ -25,6 +26,7 @@ from trainkit.probe import ProbeConfig
 from trainkit.sample import PreviewConfig
 from trainkit.schedule import ScheduleConfig
 from trainkit.text import TextConfig
+from trainkit.tracking import Tracker, TrackingConfig
 from trainkit.validation import ValidationConfig
 
 
@@ -113,8 +115,8 @@ class RunConfig(BaseModel):
     tf32: bool = True
     """On GPUs that have it, multiply float32 matrices in TF32: 10 bits of mantissa, several times the speed.
     Only what runs outside of bfloat16 is concerned."""
-    tensorboard: bool = True
-    """Also write scalars for TensorBoard to <out>/tensorboard."""
+    trackers: tuple[Tracker, ...] = ("tensorboard",)
+    """Where the figures of log.jsonl also go: "tensorboard" (<out>/tensorboard), "wandb", "trackio"."""
     model: ModelConfig
     data: DataConfig
     text: TextConfig = TextConfig()
@@ -127,6 +129,8 @@ class RunConfig(BaseModel):
     validation: ValidationConfig = ValidationConfig()
     probe: ProbeConfig = ProbeConfig()
     preview: PreviewConfig = PreviewConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    alerts: AlertConfig = AlertConfig()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -25,7 +25,7 @@ such as filling a cache: whether one hangs is for the watchdog to judge, which k
 """
 
 
-def make_accelerator(mixed_precision: str, out: Path, *, tensorboard: bool, tf32: bool) -> Accelerator:
+def make_accelerator(mixed_precision: str, out: Path, *, tf32: bool) -> Accelerator:
     """The accelerator of this process; ``tf32`` holds for the whole process.
 
     Raises LaunchError when several processes would not know of each other.
@@ -39,7 +39,6 @@ def make_accelerator(mixed_precision: str, out: Path, *, tensorboard: bool, tf32
     accelerator = Accelerator(
         cpu=cpu,
         mixed_precision=mixed_precision,
-        log_with="tensorboard" if tensorboard else None,
         project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out)),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_EXCHANGE)],
     )

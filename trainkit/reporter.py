@@ -1,9 +1,12 @@
-"""The running commentary of a training run: progress bar, log file, trackers, pictures that had to be
-skipped."""
+"""The running commentary of a training run: progress bar, log files, trackers, what had to be skipped or
+mended."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -13,15 +16,27 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from trainkit.alerts import Event, alert
 from trainkit.config import RunConfig
 from trainkit.errors import TrainkitError
 from trainkit.feed import Batch
-from trainkit.log import JsonLog, read_log
+from trainkit.history import now
+from trainkit.log import JsonLog, read_tail
 from trainkit.phases import Phase
+from trainkit.progress import bar_style
+from trainkit.stall import Stall
+from trainkit.store.trouble import Trouble
+from trainkit.tracking import Trackers
 from trainkit.validation import TextKind, TextResult
+from trainkit.waiting import Waiting
+from trainkit.whole_file import write_whole
 
 _RECENT = 100
 """Optimizer steps over which the share of clipped ones is told."""
+_TOLD_EVERY = 5.0
+"""Seconds between two writings of progress.json."""
+_TROUBLE_EVERY = 60.0
+"""Seconds between two lines about stores that have to be asked again."""
 
 
 class Reporter:
@@ -33,33 +48,54 @@ class Reporter:
     ) -> None:
         self.run = run
         self.accelerator = accelerator
-        self.samples_seen = samples_seen
+        self.samples_seen = self._from = samples_seen
+        self.total_samples = total_samples
         self.samples_asked = 0
         self.broken: set[str] = set()
         self.log: JsonLog | None = None
         self.validation: JsonLog | None = None
-        if accelerator.is_main_process:
-            self.log = JsonLog(run.out / "log.jsonl", samples_seen)
-            if run.validation.share or run.probe.pictures:
-                self.validation = JsonLog(run.out / "validation.jsonl", samples_seen)
         self.bar = tqdm(
             total=total_samples,
             initial=samples_seen,
             unit="sample",
             desc="training",
             disable=not accelerator.is_main_process,
-            dynamic_ncols=True,
+            **bar_style(),
         )
-        if run.tensorboard:
-            accelerator.init_trackers("tensorboard")
-        self._last = time.monotonic()
-        before = read_log(run.out / "log.jsonl") if self.log is not None else []
-        self._clipped: deque[bool] = deque((line["clipped"] for line in before), maxlen=_RECENT)
+        self.trackers: Trackers | None = None
+        self._stall: Stall | None = None
+        if accelerator.is_main_process:
+            self.log = self._open("log.jsonl")
+            if run.validation.share or run.probe.pictures:
+                self.validation = self._open("validation.jsonl")
+            settings = run.model_dump(mode="json")
+            self.trackers = Trackers(run.trackers, run.tracking, run.out, samples_seen, settings, self.warn)
+            self._stall = Stall(run.out, run.alerts.stall_after, self._stalled)
+        self.waiting = Waiting()
+        self._trouble, self._trouble_told, self._trouble_at = Trouble(), Trouble(), 0.0
+        self._skipped_at: float | None = None
+        self._skipped_told = 0
+        self._phase: Phase | None = None
+        self._began = self._last = self._told_at = time.monotonic()
+        before = read_tail(run.out / "log.jsonl", _RECENT).entries if self.log is not None else ()
+        self._clipped: deque[bool] = deque((bool(line.get("clipped")) for line in before), maxlen=_RECENT)
 
     def say(self, text: str) -> None:
         """One line above the progress bar, on the main process."""
         if self.accelerator.is_main_process:
             tqdm.write(text)
+
+    def warn(self, text: str) -> None:
+        """Something went wrong and the run goes on: say it, on any process, and keep it in events.jsonl."""
+        rank = self.accelerator.process_index
+        tqdm.write(f"rank {rank}: {text}" if rank else text)
+        told = {"when": now(), "rank": rank, "samples": self.samples_seen, "text": text}
+        # A full disk is told by what matters more than this note.
+        with (
+            contextlib.suppress(OSError),
+            (self.run.out / "events.jsonl").open("a", encoding="utf-8") as file,
+        ):
+            file.write(json.dumps(told) + "\n")
 
     def enter(self, phase: Phase) -> None:
         """A phase begins, or goes on after a restart."""
@@ -76,9 +112,11 @@ class Reporter:
         self, samples_seen: int, epoch: int, entry: dict[str, float], rates: dict[str, float], waited: float
     ) -> None:
         """Report one optimizer step, for which the device waited ``waited`` seconds for its samples."""
+        assert self._phase is not None, "a step belongs to a phase"
         now = time.monotonic()
         seconds = max(1e-9, now - self._last)
         self._last = now
+        self.waiting.step(seconds, waited)
         self._clipped.append(entry["grad_norm"] > self._phase.run.optim.max_grad_norm)
         told: dict[str, Any] = entry | {
             "clipped": self._clipped[-1],
@@ -92,16 +130,22 @@ class Reporter:
         if self.log is not None:
             phase = {"phase": self._phase.number} if self.run.phases else {}
             self.log.write({"samples": samples_seen, "epoch": epoch, **phase, **told})
-        self.accelerator.log(told, step=samples_seen)
-        self.bar.update(samples_seen - self.samples_seen)
+        if self.trackers is not None:
+            self.trackers.log(told, samples_seen)
         shown = "/".join(f"{rate:.2g}" for rate in rates.values())
-        self.bar.set_postfix_str(f"loss {entry['loss']:.4f}, lr {shown}")
+        self.bar.set_postfix_str(f"loss {entry['loss']:.4f}, lr {shown}", refresh=False)
+        self.bar.update(samples_seen - self.samples_seen)
         self.samples_seen = samples_seen
+        if self._stall is not None:
+            self._stall.step()
+        if now - self._told_at > _TOLD_EVERY or samples_seen == self.total_samples:
+            self._tell_progress(epoch, told)
 
     def validated(self, samples_seen: int, phase: str, measured: Mapping[TextKind, TextResult]) -> None:
         """Write a validation to validation.jsonl and the trackers, and say its means."""
         means = {f"validation_{kind}": result["mean"] for kind, result in measured.items()}
-        self.accelerator.log(means, step=samples_seen)
+        if self.trackers is not None:
+            self.trackers.log(means, samples_seen)
         if self.validation is not None:
             self.validation.write({"samples": samples_seen, "phase": phase, "texts": measured})
             told = ", ".join(f"{kind} {result['mean']:.4f}" for kind, result in measured.items())
@@ -109,14 +153,16 @@ class Reporter:
 
     def probed(self, samples_seen: int, found: dict[str, float]) -> None:
         """The same for the black and white probe."""
-        self.accelerator.log(found, step=samples_seen)
+        if self.trackers is not None:
+            self.trackers.log(found, samples_seen)
         if self.validation is not None:
             self.validation.write({"samples": samples_seen, **found})
             told = ", ".join(f"{name.removeprefix('probe_')} {value:.1f}" for name, value in found.items())
             self.say(f"lightness (0 to 100) after {samples_seen} samples: {told}")
 
     def skipped(self, batch: Batch) -> None:
-        """Report pictures that could no longer be read; too many of them stop the run.
+        """Report pictures that could no longer be read, and stores that had to be asked again; too many
+        pictures stop the run.
 
         Raises TrainkitError when more than data.max_bad_share of this process's samples were blank.
         """
@@ -128,6 +174,9 @@ class Reporter:
             tqdm.write(f"skipped {picture}: {reason}")
             with (self.run.out / "skipped.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"name": picture, "reason": reason, "while": "training"}) + "\n")
+        self._trouble += batch.store_trouble
+        self._tell_of_trouble()
+        self._alert_of_skipped()
         allowed = max(1.0, self.run.data.max_bad_share * max(self.samples_asked, 1000))
         if len(self.broken) > allowed:
             raise TrainkitError(
@@ -138,8 +187,83 @@ class Reporter:
             )
 
     def close(self) -> None:
-        """End the bar and the log."""
+        """End the bar, the logs and the trackers; say how long the device waited."""
+        if self._stall is not None:
+            self._stall.close()
         self.bar.close()
+        if told := self.waiting.in_words(self.run.data.workers, self.run.data.latents):
+            self.say(told)
         for log in (self.log, self.validation):
             if log is not None:
                 log.close()
+        if self.trackers is not None:
+            self.trackers.close()
+
+    def _open(self, name: str) -> JsonLog:
+        """A log that goes on where the run does."""
+        log = JsonLog(self.run.out / name, self.samples_seen)
+        if log.damaged:
+            self.warn(f"{name}: {log.damaged} damaged lines behind sample {self.samples_seen} were removed")
+        return log
+
+    def _tell_progress(self, epoch: int, told: Mapping[str, Any]) -> None:
+        """Write progress.json, which `trainkit status` reads. A full disk is told elsewhere."""
+        if self.log is None:
+            return
+        assert self._phase is not None, "a step belongs to a phase"
+        self._told_at = time.monotonic()
+        gpu = self.accelerator.device.type == "cuda"
+        progress = {
+            "when": time.time(),
+            "samples": self.samples_seen,
+            "total_samples": self.total_samples,
+            "epoch": epoch,
+            "phase": self._phase.number,
+            "phase_name": self._phase.name if self.run.phases else None,
+            "phases": max(1, len(self.run.phases)),
+            "from": self._from,
+            "seconds": round(self._told_at - self._began, 1),
+            "processes": self.accelerator.num_processes,
+            "waited_share": round(self.waiting.share, 4),
+            "waited_share_lately": round(self.waiting.lately, 4),
+            "gpu_memory_gb": told.get("gpu_memory_gb"),
+            "gpu_memory_of_gb": round(torch.cuda.mem_get_info()[1] / 2**30, 1) if gpu else None,
+            "store_failures": dict(self._trouble.failures),
+            "store_waited_s": round(self._trouble.waited, 1),
+        }
+        with contextlib.suppress(OSError):
+            write_whole(self.run.out / "progress.json", progress)
+
+    def _tell_of_trouble(self) -> None:
+        """Say what stores had to be asked again, once in a while."""
+        if self._trouble == self._trouble_told or time.monotonic() - self._trouble_at < _TROUBLE_EVERY:
+            return
+        self._trouble_told, self._trouble_at = self._trouble, time.monotonic()
+        self.warn(f"stores, so far: {self._trouble}")
+
+    def _alert_of_skipped(self) -> None:
+        """Start alerts.on_skipped for new skipped pictures, not more often than it wants."""
+        every, new = self.run.alerts.skipped_every, len(self.broken) - self._skipped_told
+        if new and (self._skipped_at is None or time.monotonic() - self._skipped_at >= every):
+            self._skipped_at, self._skipped_told = time.monotonic(), len(self.broken)
+            self._alert("skipped", f"{new} more pictures could not be read, {len(self.broken)} in all")
+
+    def _stalled(self, reason: str) -> None:
+        self.warn(reason)
+        self._alert("stall", reason)
+
+    def _alert(self, event: Event, reason: str) -> None:
+        """Start the command of an event; the training does not wait for it."""
+        facts = {
+            "run": str(self.run.out.resolve()),
+            "reason": reason,
+            "samples": self.samples_seen,
+            "total_samples": self.total_samples,
+            "host": socket.gethostname(),
+        }
+
+        def start() -> None:
+            if problem := alert(self.run.alerts, event, facts):
+                self.warn(problem)
+
+        threading.Thread(target=start, name=f"alert {event}", daemon=True).start()

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from signal import Signals
 
@@ -28,6 +29,7 @@ from trainkit.errors import TrainkitError
 from trainkit.feed import Batch
 from trainkit.finish import write_results
 from trainkit.gradients import clip_gradients, grad_norms
+from trainkit.history import History
 from trainkit.loader import micro_batches
 from trainkit.lock import only_here
 from trainkit.loss import decile_entries
@@ -44,8 +46,10 @@ from trainkit.phases import Phase, phase_at
 from trainkit.pictures import DataSet
 from trainkit.reporter import Reporter
 from trainkit.resume import going_on, leave, newest_checkpoint, resume, save
+from trainkit.run_folder import explained
 from trainkit.setup import Setup, set_up
 from trainkit.signals import Stop
+from trainkit.tracking import require_trackers
 from trainkit.watch import Watch, is_due
 
 
@@ -64,26 +68,34 @@ class Result:
     """One per phase."""
 
 
-def train(run: RunConfig, stop: Stop | None = None, accepted: Collection[str] = ()) -> Result:
+def train(
+    run: RunConfig, stop: Stop | None = None, accepted: Collection[str] = (), home: Path | None = None
+) -> Result:
     """Train a run to its end, going on from its newest checkpoint if there is one.
 
-    ``accepted`` names settings that may differ from the checkpoint's though they usually may not. Raises
-    TrainkitError for everything the user can mend, and Stopped when ``stop`` was asked to.
+    ``accepted`` names settings that may differ from the checkpoint's though they usually may not; ``home`` is
+    the folder of the run file, the working folder if it is left out. Raises TrainkitError for everything the
+    user can mend, and Stopped when ``stop`` was asked to.
     """
     refuse_false_launch(os.environ)
     main = os.environ.get("RANK", "0") == "0"
-    with only_here(run.out) if main else contextlib.nullcontext():
-        return _train(run, stop or Stop(), accepted)
+    require_trackers(run.trackers)
+    if not main:
+        return _train(run, stop or Stop(), accepted, None)
+    with only_here(run.out), explained(run, home or Path.cwd()) as history:
+        return _train(run, stop or Stop(), accepted, history)
 
 
-def _train(run: RunConfig, stop: Stop, accepted: Collection[str]) -> Result:
+def _train(run: RunConfig, stop: Stop, accepted: Collection[str], history: History | None) -> Result:
     """The run from its newest checkpoint to its end, in a folder of its own."""
     setup = set_up(run)
+    if history is not None:
+        setup.watchdog.before_exit = partial(history.ended, "hung")
     with contextlib.closing(setup.watchdog):
-        return _train_through(setup, stop, accepted)
+        return _train_through(setup, stop, accepted, history)
 
 
-def _train_through(setup: Setup, stop: Stop, accepted: Collection[str]) -> Result:
+def _train_through(setup: Setup, stop: Stop, accepted: Collection[str], history: History | None) -> Result:
     """The loop."""
     run, doing = setup.run, setup.watchdog.doing
     accelerator, denoiser = setup.accelerator, setup.model.denoiser
@@ -104,6 +116,8 @@ def _train_through(setup: Setup, stop: Stop, accepted: Collection[str]) -> Resul
         remove_leftovers(checkpoints)
     resumed_from, made_for = samples_seen, phase.run.optim
     watch, alone = Watch(setup), accelerator.num_processes == 1
+    if history is not None:
+        history.training(samples_seen, total_samples, len(setup.data.pictures), setup.data.fingerprint)
 
     with contextlib.closing(Reporter(run, accelerator, samples_seen, total_samples)) as reporter:
         if look:  # A signal came between the last step and what was due after it.
@@ -133,6 +147,7 @@ def _train_through(setup: Setup, stop: Stop, accepted: Collection[str]) -> Resul
                 prefetch=run.data.prefetch,
                 restarts=run.data.worker_restarts,
                 patience=run.data.worker_timeout,
+                say=reporter.warn,
             )
             reporter.enter(phase)
             trained: frozenset[PartName] = frozenset()

@@ -153,7 +153,7 @@ def run_of(base: Path, data: Path, out: Path, steps: int, optim: dict[str, Any])
             "accumulate": 1,
             "checkpoint_every": 0,
             "mixed_precision": "no",
-            "tensorboard": False,
+            "trackers": [],
             "model": {"base": base},
             "data": {"path": data, "cache": data.parent / "latents", "workers": 0}
             | {"buckets": {"resolution": 256}},

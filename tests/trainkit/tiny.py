@@ -100,7 +100,7 @@ def run_data(model: Path, data: Path, out: Path, /, **changes: Any) -> dict[str,
         "samples": 48,
         "batch": 4,
         "accumulate": 2,
-        "tensorboard": False,
+        "trackers": [],
         "model": {"base": str(model)},
         "data": {
             "path": str(data),

@@ -34,7 +34,7 @@ def _run(options: argparse.Namespace) -> int:
         run = load_run(options.run_file, options.overrides)
         from trainkit.train import train
 
-        result = train(run, stop, options.accept)
+        result = train(run, stop, options.accept, options.run_file.parent)
     if os.environ.get("RANK", "0") == "0":  # Several processes: one speaks.
         print(f"the model is in {result.model} ({result.samples_seen} samples seen)")
         if run.adapter is not None:
