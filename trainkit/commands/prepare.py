@@ -36,6 +36,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     flag("--from", dest="format", metavar="FORMAT", help="what DATA is, where its name does not tell")
     flag("--root", type=Path, metavar="FOLDER", help="where the pictures' paths begin (default: DATA's own)")
     flag(
+        "--stored-at",
+        metavar="URL",
+        help="where training will find the root, of which DATA is a copy or a mount: s3://bucket/pictures",
+    )
+    flag(
         "--processes",
         type=_positive,
         metavar="N",
@@ -117,7 +122,7 @@ def _config(options: argparse.Namespace) -> Any:
     except ValidationError as error:
         problems = [
             f"--{str(problem['loc'][0]).replace('_', '-')}: is {problem['input']!r}, "
-            + problem["msg"].replace("Input should be ", "must be ")
+            + problem["msg"].replace("Input should be ", "must be ").removeprefix("Value error, ")
             for problem in error.errors()
         ]
         raise ConfigError("prepare", problems) from None

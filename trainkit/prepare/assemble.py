@@ -145,6 +145,8 @@ class Assembly:
             return
         places = np.array(kept)
         measured, rows = block.measured[places], block.rows[places]
+        if self._config.stored_at is not None:
+            measured["mtime_ns"] = 0  # A store has times of its own.
         self._fingerprint.update(_trained(measured, rows))
         self._sums.measure(measured)
         self._writer.append(_batch(batch.take(pa.array(places)), measured, rows, block.containers, flags))

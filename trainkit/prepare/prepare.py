@@ -18,6 +18,7 @@ from captionkit.readers.open import Format
 from captionkit.readers.parallel import usable_cores
 from captionkit.readers.source import Source
 from trainkit.errors import TrainkitError
+from trainkit.place import is_url
 from trainkit.prepare.assemble import Assembly, Sums
 from trainkit.prepare.collect import collect, remember, spools
 from trainkit.prepare.folder import MANIFEST, WORK, out_folder, write_whole
@@ -114,7 +115,8 @@ def _manifest(prepared: Prepared, settings: PrepareConfig) -> dict[str, object]:
     """What stands in manifest.json."""
     return {
         "format": 1,
-        "root": Path(os.path.relpath(prepared.root, prepared.folder.resolve())).as_posix(),
+        "root": settings.stored_at
+        or Path(os.path.relpath(prepared.root, prepared.folder.resolve())).as_posix(),
         "rows": prepared.rows,
         "parts": prepared.parts,
         "fingerprint": prepared.fingerprint,
@@ -133,6 +135,11 @@ def _nothing_usable(sums: Sums) -> str:
 
 
 def _source(data: Path | str, out: Path, format: Format | None) -> Source:
+    if is_url(str(data)):
+        raise TrainkitError(
+            f"{data} is a URL, and every byte is read here: give a local copy or a mount of it, and say where "
+            f"training will read with --stored-at {data}"
+        )
     source = open_source(data, format=format)
     if not isinstance(source, FolderSource):
         return source

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from trainkit.place import is_url, wrong_with_url
 from trainkit.prepare.problems import Remark
 
 PILLOWS_LIMIT = 89_478_485
@@ -19,6 +20,9 @@ class PrepareConfig(BaseModel):
 
     root: Path | None = None
     """Folder at which relative paths of pictures begin, and which none may leave; None for the data's own."""
+    stored_at: str | None = None
+    """URL at which training will find the root, such as ``s3://bucket/pictures``, when ``data`` is a copy or
+    a mount of it; the manifest names it as its root. None: training reads where prepare does."""
     min_side: int = Field(default=256, ge=0)
     """Pixels. A picture whose shorter side has fewer is remarked as too small: for the 512 that Stable
     Diffusion 1.5 was trained at, it would be enlarged more than twofold."""
@@ -40,3 +44,10 @@ class PrepareConfig(BaseModel):
     """Also list in quarantine.txt everything that should be looked at or moved."""
     rows_per_part: int = Field(default=65_536, ge=1, le=65_536)
     """Rows in each part, which is one record batch."""
+
+    @field_validator("stored_at")
+    @classmethod
+    def _is_store(cls, url: str | None) -> str | None:
+        if url is not None and (wrong := wrong_with_url(url) if is_url(url) else f"{url!r} is no URL"):
+            raise ValueError(wrong)
+        return url

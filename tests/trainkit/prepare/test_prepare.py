@@ -328,3 +328,22 @@ def test_masks_beside_pictures_are_no_problem(tmp_path: Path) -> None:
     (tmp_path / "data" / "set0" / "0000.mask.png").write_bytes(encoded(drawn(300, 300), "PNG"))
     prepare(tmp_path / "data", tmp_path / "out", processes=1)
     assert problems_of(tmp_path / "out") == []
+
+
+def test_the_root_may_be_a_store_of_which_the_data_are_a_copy(tmp_path: Path) -> None:
+    put_many(tmp_path / "data", 3)
+    config = PrepareConfig(stored_at="s3://bucket/pictures")
+    for second in (1, 2):
+        os.utime(tmp_path / "data" / "set0" / "0000.jpg", ns=(second, second))
+        prepare(tmp_path / "data", tmp_path / str(second), config, processes=1)
+    assert json.loads((tmp_path / "1" / "manifest.json").read_text())["root"] == "s3://bucket/pictures"
+    assert {row["mtime_ns"] for row in rows_of(tmp_path / "1")} == {0}
+    assert [p.read_bytes() for p in parts_of(tmp_path / "1")] == [
+        p.read_bytes() for p in parts_of(tmp_path / "2")
+    ]
+
+
+@pytest.mark.parametrize("url", ["file:///etc", "s3://key:secret@bucket", "simplecache::s3://b", "pictures"])
+def test_what_is_no_store(url: str) -> None:
+    with pytest.raises(ValueError, match="stored_at"):
+        PrepareConfig(stored_at=url)
