@@ -18,8 +18,8 @@ from captionkit import CaptionPipeline, Prose, Record, Renderer, parse_tags, pre
 from trainkit.buckets import Size
 from trainkit.draws import generator
 from trainkit.errors import PictureError, TrainkitError
-from trainkit.latents import Moments
 from trainkit.keys import keys_of
+from trainkit.latents import Moments
 from trainkit.loss import ObjectiveConfig
 from trainkit.models import Model, ModelConfig, load_model
 from trainkit.schedule import ScheduleConfig, make_schedule

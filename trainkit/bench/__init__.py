@@ -1,0 +1,1 @@
+"""What trainkit costs on a user's own data and machine."""
