@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from tqdm import tqdm
 
 from trainkit.alerts import AlertConfig, alert
@@ -148,7 +147,8 @@ def _told(error: BaseException) -> tuple[How, str, str]:
     if isinstance(error, (Stopped, KeyboardInterrupt)):
         return "stopped", str(error) or "interrupted", ""
     details = "" if isinstance(error, TrainkitError) else "".join(traceback.format_exception(error))
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    # torch's, by its name: whoever reads a history need not load torch.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory", str(error).strip() or "out of memory", details
     if isinstance(error, TrainkitError):
         return "error", str(error), str(getattr(error, "trace", ""))

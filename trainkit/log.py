@@ -71,6 +71,25 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return [entry for line in file if (entry := _entry(line)) is not None]
 
 
+def read_spread(path: Path, points: int, around: int = 1 << 14) -> list[list[dict[str, Any]]]:
+    """What stands around so many places spread evenly over a log, the first and the last among them: the
+    whole entries within ``around`` bytes of each. A log of any length is surveyed in the same time."""
+    found: list[list[dict[str, Any]]] = []
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            room = max(0, end - around)
+            for start in sorted({room * i // max(1, points - 1) for i in range(points)}):
+                file.seek(start)
+                if start:
+                    file.readline()  # The rest of a line.
+                lines = file.read(max(0, start + around - file.tell())).split(b"\n")
+                found.append([entry for line in lines if (entry := _entry(line)) is not None])
+    except OSError:
+        return []
+    return [entries for entries in found if entries]
+
+
 def _cut_back(path: Path, samples_seen: int) -> int:
     """Cut off what was written after so many samples; how many damaged lines went with it."""
     damaged, kept = 0, 0
