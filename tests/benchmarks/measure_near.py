@@ -2,9 +2,9 @@
 
 Usage: python tests/benchmarks/measure_near.py FOLDER
 
-Every picture is laid on white and enlarged to 288 pixels. Copies: half the size and JPEG quality 50; a crop of
-4 % on each side; brightness 1.2. Strangers: all pairs of different pictures in the folder. Icons that differ
-only in colour or a detail count as strangers here, so that the figures are worse than for photographs.
+Every picture is laid on white and enlarged to 288 pixels. Copies: half the size and JPEG quality 50; a crop
+of 4 % on each side; brightness 1.2. Strangers: all pairs of different pictures in the folder. Icons that
+differ only in colour or a detail count as strangers here, so that the figures are worse than for photographs.
 """
 
 from __future__ import annotations

@@ -137,8 +137,8 @@ def _nothing_usable(sums: Sums) -> str:
 def _source(data: Path | str, out: Path, format: Format | None) -> Source:
     if is_url(str(data)):
         raise TrainkitError(
-            f"{data} is a URL, and every byte is read here: give a local copy or a mount of it, and say where "
-            f"training will read with --stored-at {data}"
+            f"{data} is a URL, and every byte is read here: give a local copy or a mount of it, and say "
+            f"where training will read with --stored-at {data}"
         )
     source = open_source(data, format=format)
     if not isinstance(source, FolderSource):
