@@ -81,7 +81,8 @@ class Dealer:
         )
 
     def parts(self, owed: Owed, passes: Fraction, now: Stretch, past: Past) -> Iterator[Part]:
-        """The parts of a phase that begins with ``now``, as the past was and the rest of it is now."""
+        """The parts of a phase that begins with ``now``, as the past was and the rest of it is now. What a
+        change leaves no whole step for is a part of none."""
         start = now.first_sample
         while True:
             stretch, limit = past.at(now)
@@ -90,8 +91,7 @@ class Dealer:
             if limit is not None:
                 steps = min(steps, (limit - stretch.first_sample) // stretch.group)
             part = replace(part, steps=steps)
-            if steps:
-                yield part
+            yield part
             if limit is None or part.end != limit:
                 return
             owed, now = part.owed(), replace(now, first_sample=limit)

@@ -125,7 +125,7 @@ def make_phases(
         now = Stretch(number, last.end if last else 0, own.batch * devices, own.accumulate)
         owed = last.owed() if last else Owed()
         parts = tuple(dealer.parts(owed, passes, now, past))
-        if not parts:
+        if not any(part.steps for part in parts):
             raise TrainkitError(
                 f"{len(sizes)} pictures x {own.epochs} epochs do not fill one optimizer step of "
                 f"{now.batch} x {now.accumulate} samples; lower batch or accumulate, or train more epochs"

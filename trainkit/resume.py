@@ -104,7 +104,8 @@ def going_on(setup: Setup, newest: Path, accepted: Collection[str] = ()) -> Setu
         )
     planned = setup.planned(progress.past)
     for phase in planned.phases:
-        if (phase.first_sample, phase.number) == (progress.samples_seen, progress.history[-1].phase):
+        changed = (phase.first_sample, phase.number) == (progress.samples_seen, progress.history[-1].phase)
+        if changed and phase.steps:
             before, now = progress.history[-1], phase.part.stretch
             setup.accelerator.print(
                 f"note: from here on an optimizer step has {now.accumulate} micro-batches of {now.batch} "

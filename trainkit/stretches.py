@@ -55,8 +55,7 @@ class Past:
         then = replace(now, batch=own[place - 1].batch, accumulate=own[place - 1].accumulate)
         if place < len(own):
             return then, own[place].first_sample
-        over = then == now or self.history[-1].phase > now.phase
-        return then, None if over else self.samples_seen
+        return then, None if then == now else self.samples_seen
 
 
 def read_history(rows: Any) -> tuple[Stretch, ...]:
@@ -71,7 +70,10 @@ def read_history(rows: Any) -> tuple[Stretch, ...]:
         if any(type(value) is not int or value < (name != "first_sample") for name, value in row.items()):
             raise ValueError(f"history has {row!r}, must have whole numbers above 0")
         found.append(Stretch(**row))
-    if any(a.first_sample >= b.first_sample or a.phase > b.phase for a, b in itertools.pairwise(found)):
+    if any(
+        a.phase > b.phase or (a.first_sample, a.phase) >= (b.first_sample, b.phase)
+        for a, b in itertools.pairwise(found)
+    ):
         raise ValueError(f"history is not in order: {described(found)}")
     return tuple(found)
 

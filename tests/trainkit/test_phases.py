@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.trainkit.tiny import run_data
 from trainkit.config import RunConfig, phase_runs
-from trainkit.errors import ConfigError, TrainkitError
-from trainkit.phases import Phase, make_phases, phase_at, require_trained
+from trainkit.draw import Draw
+from trainkit.errors import CheckpointError, ConfigError, TrainkitError
+from trainkit.phases import Phase, history, make_phases, phase_at, require_trained
 from trainkit.run_file import load_run, make_run
+from trainkit.stretches import Past, Stretch, read_history
 
 SIZES = np.array([(64, 64)] * 13 + [(96, 64)] * 8, dtype=np.int32)
 
@@ -34,31 +39,145 @@ changes = st.fixed_dictionaries(
 some_phases = st.lists(st.builds(lambda a, b: a | b, lengths, changes), min_size=1, max_size=4)
 
 
+def drawn(phases: Sequence[Phase]) -> list[Draw]:
+    """All draws of a run."""
+    return [
+        draw
+        for phase in phases
+        for number in range(phase.steps * phase.accumulate)
+        for draw in phase.plan[number].draws
+    ]
+
+
+def require_each_once(phases: Sequence[Phase]) -> None:
+    """What is drawn and what is still owed are all pictures of all passes that have begun, once each."""
+    last, draws = phases[-1], drawn(phases)
+    owed = last.part.owed()
+    seen = [(draw.picture, draw.epoch) for draw in draws]
+    seen += zip(owed.visits.pictures.tolist(), owed.visits.epochs.tolist(), strict=True)
+    assert sorted(seen) == [(p, e) for p in range(len(SIZES)) for e in range(owed.first_epoch)]
+    assert [draw.sample for draw in draws] == list(range(last.end))
+
+
 @given(some_phases, st.integers(1, 2))
 def test_phases_follow_each_other_without_gap(phases: list[dict[str, Any]], devices: int) -> None:
     run = phased(Path("nowhere"), *phases, batch=2, accumulate=2)
     made = make_phases(run, SIZES, devices)
     assert [p.first_sample for p in made] == [0, *(p.end for p in made[:-1])]
     assert [p.first_step for p in made] == [sum(p.steps for p in made[:n]) for n in range(len(made))]
-    seen: set[tuple[int, int]] = set()
-    numbers: list[int] = []
+    assert [p.whole for p in made] == [(p.first_sample, p.end) for p in made]
+    passes = 0.0
     for asked, phase in zip(phases, made, strict=True):
         assert phase.group == asked.get("batch", 2) * asked.get("accumulate", 2) * devices
         if "samples" in asked:
             assert 0 <= phase.end - phase.first_sample - asked["samples"] < phase.group
-        draws = [
-            draw for number in range(phase.steps * phase.run.accumulate) for draw in phase.plan[number].draws
+            passes = phase.end / len(SIZES)
+        else:
+            # Up to a step, and a batch for each bucket, the run is where its epochs say: what one phase could
+            # not hold, the next does.
+            passes += asked["epochs"]
+            lost = passes * len(SIZES) - phase.end
+            assert -1 < lost < phase.group + (len(phase.plan.members) + 1) * phase.plan.batch
+    require_each_once(made)
+
+
+changed_settings = st.lists(
+    st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.floats(0, 1)), max_size=4
+)
+
+
+@given(some_phases, changed_settings)
+def test_a_run_that_is_resumed_with_other_numbers_draws_each_picture_once(
+    phases: list[dict[str, Any]], changes: list[tuple[int, int, int, float]]
+) -> None:
+    # Killed now and then, at any step, and resumed with another batch, accumulate and number of devices.
+    kept = [{k: v for k, v in phase.items() if k not in ("batch", "accumulate")} for phase in phases]
+    run = phased(Path("nowhere"), *kept, batch=2, accumulate=2)
+    made, past, devices = make_phases(run, SIZES, 1), Past(), 1
+    for batch, accumulate, devices, share in changes:
+        # A step of the run that has not been seen yet.
+        rest = [
+            phase.first_sample + step * phase.group
+            for phase in made
+            for step in range(1, phase.steps + 1)
+            if phase.first_sample + step * phase.group >= max(1, past.samples_seen)
         ]
-        numbers += [draw.sample for draw in draws]
-        # No picture has the same epoch, and so the same caption, in two phases.
-        fresh = {(draw.picture, draw.epoch) for draw in draws}
-        assert not fresh & seen
-        seen |= fresh
-        if "epochs" in asked:
-            # All but less than a step, and less than a batch per bucket, of what the epochs hold.
-            lost = asked["epochs"] * len(SIZES) - len(draws)
-            assert 0 <= lost < phase.group + len(phase.plan.members) * phase.plan.batch
-    assert numbers == list(range(made[-1].end))
+        samples_seen = rest[int(share * (len(rest) - 1))]
+        before = drawn(made)[:samples_seen]
+        past = Past(history(made, samples_seen), samples_seen)
+        run = phased(Path("nowhere"), *kept, batch=batch, accumulate=accumulate)
+        try:
+            made = make_phases(run, SIZES, devices, past=past)
+        except TrainkitError as error:
+            assert "do not fill one optimizer step" in str(error)
+            assume(False)
+        # What was trained stays as it was, what comes is dealt by today's numbers.
+        assert drawn(made)[:samples_seen] == before
+        assert history(made, samples_seen) == past.history
+        for phase in made:
+            if phase.first_sample > samples_seen:
+                assert (phase.plan.batch, phase.accumulate) == (batch * devices, accumulate)
+        # Started again with the same numbers, nothing changes.
+        again = make_phases(run, SIZES, devices, past=Past(history(made, made[-1].end), made[-1].end))
+        assert [p.part.stretch for p in again] == [p.part.stretch for p in made]
+    # The parts of a phase are its own, and told with its whole length.
+    for number in range(1, len(kept) + 1):
+        parts = [phase for phase in made if phase.number == number]
+        assert {part.whole for part in parts} == {(parts[0].first_sample, parts[-1].end)}
+    require_each_once(made)
+
+
+def test_the_buckets_of_a_new_phase_take_over_what_is_left(tmp_path: Path) -> None:
+    wide = {"data": {"buckets": {"resolution": 96, "max_side": 128}}}
+    run = phased(tmp_path, {"epochs": 1}, {"epochs": 2} | wide, {"samples": 17}, batch=4, accumulate=2)
+    made = make_phases(run, SIZES, 1)
+    assert made[0].placement.buckets != made[1].placement.buckets
+    # 21 pictures: 16 in the first phase, and 63 - 16 = 47 are left of three passes: 5 steps of 8.
+    assert [(p.first_sample, p.end) for p in made] == [(0, 16), (16, 56), (56, 80)]
+    require_each_once(made)
+
+
+def test_a_past_that_is_not_of_this_run_is_refused(tmp_path: Path) -> None:
+    def refused(past: Past, words: str, *phases: dict[str, Any]) -> None:
+        with pytest.raises(CheckpointError, match=words):
+            make_phases(phased(tmp_path, *phases, batch=2, accumulate=2), SIZES, 1, past=past)
+
+    two = [{"samples": 40}, {"samples": 40}]
+    past = Past((Stretch(1, 0, 2, 2), Stretch(2, 40, 2, 2)), 48)
+    make_phases(phased(tmp_path, *two, batch=2, accumulate=2), SIZES, 1, past=past)
+    # A phase that was longer, one that is gone, one that the checkpoint has outrun.
+    refused(past, "phase 2 from sample 40 .* says .* phase 2 from sample 44", {"samples": 44}, two[1])
+    refused(past, "phase 2 from sample 40 .* says phase 1 from sample 0", {"samples": 88})
+    refused(
+        Past((Stretch(1, 0, 2, 2),), 44), "stands at 44 samples, but phase 1 goes .* 0 to 40", {"samples": 40}
+    )
+    # A phase that is added at the end, or is longer than it was, is no other past.
+    make_phases(phased(tmp_path, *two, {"epochs": 1}, batch=2, accumulate=2), SIZES, 1, past=past)
+    make_phases(phased(tmp_path, two[0], {"samples": 90}, batch=2, accumulate=2), SIZES, 1, past=past)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        None,
+        {},
+        [],
+        ["x"],
+        [{"phase": 1, "first_sample": 0, "batch": 2}],
+        [{"phase": 1, "first_sample": 0, "batch": 0, "accumulate": 1}],
+        [{"phase": 1, "first_sample": 0, "batch": True, "accumulate": 1}],
+        [{"phase": 1, "first_sample": -1, "batch": 2, "accumulate": 1}],
+        [{"phase": 1, "first_sample": n, "batch": 2, "accumulate": 1} for n in (8, 8)],
+    ],
+)
+def test_a_history_that_cannot_be_is_refused(rows: Any) -> None:
+    with pytest.raises(ValueError, match="history"):
+        read_history(rows)
+
+
+def test_a_history_is_read_as_it_was_written() -> None:
+    known = (Stretch(1, 0, 2, 2), Stretch(1, 8, 4, 1), Stretch(2, 40, 2, 2))
+    assert read_history(json.loads(json.dumps([asdict(stretch) for stretch in known]))) == known
 
 
 @given(some_phases, st.data())
