@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import io
 import json
 import os
@@ -81,6 +82,9 @@ def serve(feed: Feed, mine: socket.socket, others: Sequence[socket.socket], word
     faulthandler.enable(2)
     faulthandler.register(SHOW_STACK, 2, all_threads=False)
     torch.set_num_threads(1)
+    # Else the first full collection writes into every object that it shares with its parent, and copies
+    # 150 MB of them.
+    gc.freeze()
     with contextlib.suppress(ConnectionError, BrokenPipeError):
         while len(asked := mine.recv(ASK.size, socket.MSG_WAITALL)) == ASK.size:
             if os.fstat(2).st_size > _MOST_WORDS:

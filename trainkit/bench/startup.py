@@ -30,7 +30,7 @@ def measure_startup(
 ) -> dict[str, Any]:
     """The medians of several runs, and all runs by themselves.
 
-    ``workers`` processes prepare ``micro_batches`` of ``batch`` pictures between them, all but decoding;
+    Each of ``workers`` processes prepares ``micro_batches`` of ``batch`` pictures, all but decoding;
     ``validation`` is the share of pictures that is held out. Raises TrainkitError for what cannot be opened.
     """
     asked = {
@@ -92,14 +92,13 @@ def describe(report: dict[str, Any]) -> str:
         f"{'records':28} {report['records_per_second']:8,.0f} /s   pictures made of rows in random order",
     ]
     if report["workers"]:
+        own, first = _mib(worker["dirty"]), _mib(worker["dirty_at_once"])
         lines += [
             "",
-            f"{report['workers']} workers after {report['micro_batches']:,} micro-batches between them, "
-            "each on average:",
-            f"{'  memory of its own':28} {_mib(worker['dirty'])} MiB   ({_mib(worker['dirty_at_once'])} MiB of "
-            "it when it began)",
-            f"{'  shared, its part counted':28} {_mib(worker['proportional'])} MiB   "
-            f"({_mib(worker['resident'])} MiB with what it shares counted in full)",
+            f"each of {report['workers']} workers, after {report['micro_batches']:,} micro-batches:",
+            f"{'  memory of its own':28} {own} MiB   ({first} MiB of it when it began)",
+            f"{'  with its part of the shared':28} {_mib(worker['proportional'])} MiB   "
+            f"({_mib(worker['resident'])} MiB with the shared counted in full)",
         ]
     return "\n".join(lines)
 

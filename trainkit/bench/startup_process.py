@@ -29,6 +29,7 @@ from trainkit.errors import PictureError, TrainkitError
 from trainkit.phases import make_phases
 from trainkit.pictures import DataSet, read_data
 
+_STEPS = ("open_seconds", "hold_out_seconds", "plan_seconds", "first_batch_seconds")
 _MADE = 5000
 """Pictures that are made to see how fast it goes."""
 
@@ -125,10 +126,11 @@ def _workers(
     context = multiprocessing.get_context("fork")
     together = context.Barrier(asked["workers"])
     pairs = [context.Pipe(duplex=False) for _ in range(asked["workers"])]
+    last = asked["workers"] * asked["micro_batches"]
     processes = [
         context.Process(
             target=_work,
-            args=(range(i, asked["micro_batches"], asked["workers"]), data, plan, pipeline, together, ours),
+            args=(range(i, last, asked["workers"]), data, plan, pipeline, together, ours),
         )
         for i, (_, ours) in enumerate(pairs)
     ]
@@ -155,7 +157,9 @@ def _work(
     answer: Connection,
 ) -> None:
     """What a worker of a run does, all but decoding pictures."""
-    torch.set_num_threads(1)  # As a run's workers: the threads of this process stayed in the one it was.
+    # As a worker of a run begins; see `data_worker.serve`.
+    torch.set_num_threads(1)
+    gc.freeze()
     at_once = measure()
     for number in numbers:
         for draw in plan[number].draws:

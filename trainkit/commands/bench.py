@@ -26,7 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--validation", type=float, default=0.0, metavar="SHARE", help="held out of training (default 0)"
     )
     startup.add_argument(
-        "--micro-batches", type=_count, default=1000, metavar="N", help="the workers prepare (default 1000)"
+        "--micro-batches", type=_count, default=1000, metavar="N", help="each prepares (default 1000)"
     )
     startup.add_argument("--runs", type=_count, default=3, metavar="N", help="fresh processes (default 3)")
     startup.add_argument("--json", action="store_true", help="print one JSON object; sizes are bytes")
