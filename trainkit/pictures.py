@@ -27,6 +27,7 @@ from trainkit.mask_names import is_mask
 from trainkit.masks import Masks
 from trainkit.picture import Maker, Picture, PictureReader, idle_patterns
 from trainkit.place import place_of
+from trainkit.progress import bar_style
 from trainkit.rows import Rows, try_some
 from trainkit.store.settings import StoreConfig
 from trainkit.store.store import Store
@@ -292,6 +293,7 @@ def _measured(
             unit="pic",
             disable=not progress,
             leave=False,
+            **bar_style(),
         )
 
 

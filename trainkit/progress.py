@@ -3,11 +3,14 @@ then."""
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, TextIO
 
 _EVERY = 30.0
 """Seconds between two lines in a file."""
+_UP = re.compile(r"\x1b\[[0-9;]*A")
+"""What moves a terminal's cursor up, to another bar."""
 
 
 def bar_style(stream: TextIO | None = None) -> dict[str, Any]:
@@ -16,7 +19,7 @@ def bar_style(stream: TextIO | None = None) -> dict[str, Any]:
     if stream.isatty():
         return {"file": stream, "dynamic_ncols": True}
     # miniters = 1: tqdm looks at the clock at every step, and leaves the line alone between two.
-    return {"file": _Lines(stream), "mininterval": _EVERY, "miniters": 1, "ncols": 0, "leave": True}
+    return {"file": _Lines(stream), "mininterval": _EVERY, "miniters": 1, "ncols": 0}
 
 
 class _Lines:
@@ -28,7 +31,7 @@ class _Lines:
 
     def write(self, text: str) -> int:
         """Write the lines of a text, unless it is what was written last."""
-        for line in text.replace("\r", "\n").splitlines():
+        for line in _UP.sub("", text.replace("\r", "\n")).splitlines():
             if line.strip() and line.rstrip() != self._last:
                 self._last = line.rstrip()
                 self._stream.write(self._last + "\n")

@@ -26,6 +26,7 @@ from trainkit.errors import TrainkitError
 from trainkit.loss import ObjectiveConfig
 from trainkit.models import Model
 from trainkit.png_text import KEY, parameters_text, text_chunk
+from trainkit.progress import bar_style
 from trainkit.samplers import SamplerName, make_sampler, rescaled_guidance
 from trainkit.schedule import ScheduleConfig
 from trainkit.text import Tokens, encode_chunks
@@ -122,7 +123,7 @@ def sample_pictures(
         chunks = max(tokens.num_chunks(text) for text in _texts(request, config))
         groups.setdefault(((width, height), chunks), []).append(i)
     pictures: dict[int, Image.Image] = {}
-    bar = tqdm(total=len(requests), unit="picture", disable=not progress)
+    bar = tqdm(total=len(requests), unit="picture", disable=not progress, **bar_style())
     with bar, _evaluating(model.denoiser), torch.no_grad():
         for (wanted, chunks), members in groups.items():
             for start in range(0, len(members), batch):

@@ -34,6 +34,7 @@ from trainkit.errors import CacheError, PictureError
 from trainkit.images import to_bucket
 from trainkit.latents import encode
 from trainkit.picture import Picture, PictureReader
+from trainkit.progress import bar_style
 from trainkit.room import free_bytes, gigabytes
 
 BLOCK, COMPANY = 256, 16
@@ -80,7 +81,12 @@ def asked_of(
     wanted = np.zeros((len(pictures), 2), dtype=bool)
     errors: list[PictureError] = []
     numbers = tqdm(
-        range(len(pictures)), desc="looking for latents", unit="pic", disable=not progress, leave=False
+        range(len(pictures)),
+        desc="looking for latents",
+        unit="pic",
+        disable=not progress,
+        leave=False,
+        **bar_style(),
     )
     for number in numbers:
         try:
@@ -129,7 +135,9 @@ def fill_latents(
     filler = _Filler(cache, pictures, reader, vae, device)
     total = sum(len(block.members) for block in (*blocks, *again))
     with (
-        tqdm(total=total, desc="encoding latents", unit="pic", disable=not progress, leave=False) as bar,
+        tqdm(
+            total=total, desc="encoding latents", unit="pic", disable=not progress, leave=False, **bar_style()
+        ) as bar,
         ThreadPoolExecutor(_threads()) as decoders,
     ):
         with shared(cache.store, blocks, rank, world) as work:

@@ -27,6 +27,7 @@ from tqdm import tqdm
 from trainkit.cache.index import NONE, Index, merged, open_index
 from trainkit.cache.shard import Shard, read_shard, write_shard
 from trainkit.errors import CacheError, DamagedError
+from trainkit.progress import bar_style
 
 INDEX = "index.safetensors"
 SHARD = re.compile(r"[0-9a-z]{1,16}-[0-9a-f]{32}\.safetensors")
@@ -187,6 +188,7 @@ class Store:
                 unit="shard",
                 disable=not progress or not any(verify),
                 leave=False,
+                **bar_style(),
             )
             for result in results:
                 if isinstance(result, Shard):

@@ -33,6 +33,7 @@ from trainkit.cache.store import Store
 from trainkit.draw import Draw
 from trainkit.errors import CacheError, DamagedError, PictureError
 from trainkit.picture import Picture
+from trainkit.progress import bar_style
 from trainkit.room import free_bytes, gigabytes
 from trainkit.text import ChunkMode, Tokens, chunk_states, join_chunks
 from trainkit.validation import evaluating
@@ -152,7 +153,14 @@ def fill_texts(
             f"{gigabytes(chunks * row)} in {cache.store.folder}"
         )
     with (
-        tqdm(total=chunks, desc="encoding captions", unit="chunk", disable=not progress, leave=False) as bar,
+        tqdm(
+            total=chunks,
+            desc="encoding captions",
+            unit="chunk",
+            disable=not progress,
+            leave=False,
+            **bar_style(),
+        ) as bar,
         shared(cache.store, blocks, rank, world) as work,
     ):
         for block in _claimed(work, bar):
@@ -208,7 +216,12 @@ def wanted_chunks(
     empty = tokens.chunks([""])[0, 0].numpy().astype(np.int32)
     found[cache.key(empty)] = empty.tobytes()
     numbers = tqdm(
-        range(len(pictures)), desc="looking for captions", unit="pic", disable=not progress, leave=False
+        range(len(pictures)),
+        desc="looking for captions",
+        unit="pic",
+        disable=not progress,
+        leave=False,
+        **bar_style(),
     )
     for number in numbers:
         for ids in _chunks_of(cache, pictures, number, pipeline, tokens):
