@@ -35,7 +35,6 @@ RULES = (
     Rule("data", "accept", "the order of pictures and their captions belong to the pictures that there were"),
     Rule("data.buckets", "never", "the order of pictures comes of it; another phase may have other buckets"),
     Rule("data.chunk_window", "never", "the order of pictures comes of it"),
-    Rule("data.sampling", "never", "the order of pictures comes of it"),
     Rule("data.transparent_as", "accept", "transparent pictures would look different"),
     Rule("data.vae", "accept", "the network would be shown other latents"),
     Rule("data.masks", "accept", "other parts of the pictures would count"),
@@ -68,8 +67,19 @@ RULES = (
 FREE = Rule("", "change", "what was learned so far stays what it is")
 """For everything else."""
 
-_SAID_OTHERWISE = frozenset({"captions", "data.recipe", "data.path", "model.base", "phases"})
-"""Settings for which something else stands: what came of them, or where it lies."""
+_LEFT_OUT = (
+    "captions",
+    "data.recipe",
+    "data.path",
+    "model.base",
+    "phases",
+    "data.store",
+    "alerts",
+    "tracking",
+)
+"""Settings for which something else stands, and those that decide nothing and may hold secrets."""
+_SHOWN = 12
+"""Problems that an error names."""
 _TOLD_IN_FULL = 300
 """Characters of a value that is kept as it is; of a longer one its hash is kept."""
 
@@ -89,7 +99,7 @@ def settings_of_run(
 
     ``pictures`` is the data set's fingerprint, ``base`` that of each part of the base model.
     """
-    plain = {k: v for k, v in _flat(run.model_dump(mode="json")) if not _is_said_otherwise(k)}
+    plain = {k: v for k, v in _flat(run.model_dump(mode="json")) if not _is_left_out(k)}
     texts = {f"captions.{k}": v for k, v in _flat(pipeline.model_dump(mode="json", exclude={"seed"}))}
     files = {f"model.@{part}": digest for part, digest in base.items()}
     return {k: _short(v) for k, v in (plain | texts | files | {"data": pictures}).items()}
@@ -124,7 +134,8 @@ def compare(
             way = f"--accept {rule.path} if it is meant, or " if rule.may == "accept" else ""
             problems.append(f"{told}: {rule.why}; put it back, {way}give another `out` folder")
     if problems:
-        raise ConfigError(f"this run cannot go on from {where}", problems)
+        shown = problems[:_SHOWN] + [f"and {len(problems) - _SHOWN} more"] * (len(problems) > _SHOWN)
+        raise ConfigError(f"this run cannot go on from {where}", shown)
     return notes, taken
 
 
@@ -142,8 +153,8 @@ def _inside(path: str, table: str) -> bool:
     return path == table or path.startswith(f"{table}.")
 
 
-def _is_said_otherwise(path: str) -> bool:
-    return any(_inside(path, name) for name in _SAID_OTHERWISE)
+def _is_left_out(path: str) -> bool:
+    return any(_inside(path, name) for name in _LEFT_OUT)
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -27,10 +27,10 @@ def byte_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=77)
 
 
-def write_tiny_model(folder: Path, *, layers: int = 3) -> Path:
+def write_tiny_model(folder: Path, *, layers: int = 3, seed: int = 0) -> Path:
     """A two-level UNet, a four-level VAE and a CLIP text encoder, as a diffusers folder that predicts
     epsilon."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     tokenizer = byte_tokenizer()
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
