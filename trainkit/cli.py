@@ -11,7 +11,19 @@ import os
 import sys
 
 from captionkit import CaptionkitError
-from trainkit.commands import bench, cache, check, demo, ema, export, import_model, prepare, sample, train
+from trainkit.commands import (
+    bench,
+    cache,
+    check,
+    demo,
+    ema,
+    export,
+    import_model,
+    prepare,
+    sample,
+    status,
+    train,
+)
 from trainkit.errors import TrainkitError
 from trainkit.signals import Stopped
 
@@ -82,6 +94,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (prepare, train, check, sample, export, import_model, ema, cache, demo, bench):
+    for module in (prepare, train, status, check, sample, export, import_model, ema, cache, demo, bench):
         module.add(commands)
     return parser
