@@ -8,6 +8,7 @@ sizes are (width, height) in pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -43,6 +44,14 @@ class BucketConfig(BaseModel):
     """Shortest side in pixels; None means half the resolution."""
     step: int = Field(default=32, ge=8)
     """Sides are multiples of this many pixels; itself a multiple of 8. 32 halves the crop loss of 64."""
+    no_upscale: bool = False
+    """Never enlarge: a picture that is smaller than its bucket goes to one of about its aspect of 7/8, 6/8
+    and so on of the resolution, down to ``min_side``. Set that lower than its default then: what is smaller
+    than every bucket is enlarged all the same."""
+    min_pictures: int = Field(default=0, ge=0)
+    """A bucket with fewer pictures is given up, and each of them goes to the nearest of those that stay;
+    `check` says which, and what it costs. 0 keeps all: a bucket that is smaller than a batch waits some
+    passes for it."""
 
     @model_validator(mode="after")
     def _sides_fit(self) -> Self:
@@ -86,10 +95,25 @@ class Fit:
 
 def make_buckets(config: BucketConfig) -> tuple[Size, ...]:
     """All buckets, narrow to wide: for each width the greatest height within the area, and the same
-    transposed."""
-    area, step = config.resolution**2, config.step
+    transposed; with ``no_upscale`` those of every scale."""
+    found = {bucket for level in bucket_levels(config) for bucket in level}
+    return tuple(sorted(found, key=lambda size: (size[0] / size[1], size)))
+
+
+def bucket_levels(config: BucketConfig) -> tuple[tuple[Size, ...], ...]:
+    """The buckets of every scale, from the resolution itself down; one scale without ``no_upscale``."""
+    step = config.step
+    scales = [config.resolution]
+    if config.no_upscale:
+        scales += [config.resolution * part // 8 // step * step for part in range(7, 0, -1)]
+    scales = [side for side in dict.fromkeys(scales) if side >= max(step, config.shortest)]
+    return tuple(_level(config, side) for side in scales)
+
+
+def _level(config: BucketConfig, resolution: int) -> tuple[Size, ...]:
+    area, step = resolution**2, config.step
     low, high = -(-config.shortest // step) * step, config.longest // step * step
-    found = {(config.resolution, config.resolution)}
+    found = {(resolution, resolution)}
     for side in range(low, high + 1, step):
         other = min(high, area // side // step * step)
         if other >= low:
@@ -97,11 +121,25 @@ def make_buckets(config: BucketConfig) -> tuple[Size, ...]:
     return tuple(sorted(found, key=lambda size: (size[0] / size[1], size)))
 
 
-def nearest_bucket(size: Size, buckets: tuple[Size, ...]) -> Size:
-    """The bucket that crops least. Ties go to the larger area, so that no shape wins by the order of a
-    list."""
-    ratio = math.log(size[0] / size[1])
-    return min(buckets, key=lambda b: (round(abs(math.log(b[0] / b[1]) - ratio), 9), -b[0] * b[1], b))
+def nearest_bucket(size: Size, buckets: Sequence[Size], *, smallest: bool = False) -> Size:
+    """The bucket that crops least. Ties go to the larger area, so that no shape wins by the order of a list,
+    or to the smaller one."""
+    ratio, sign = math.log(size[0] / size[1]), 1 if smallest else -1
+    return min(buckets, key=lambda b: (round(abs(math.log(b[0] / b[1]) - ratio), 9), sign * b[0] * b[1], b))
+
+
+def bucket_of(size: Size, config: BucketConfig) -> Size:
+    """The bucket of a picture.
+
+    With ``no_upscale`` that of the largest scale at which the nearest one is within the picture. Where there
+    is none, the picture is enlarged as little as its aspect allows.
+    """
+    levels = bucket_levels(config)
+    for level in levels:
+        bucket = nearest_bucket(size, level)
+        if not config.no_upscale or (bucket[0] <= size[0] and bucket[1] <= size[1]):
+            return bucket
+    return nearest_bucket(size, make_buckets(config), smallest=True)
 
 
 def fit(size: Size, bucket: Size) -> Fit:
@@ -109,6 +147,27 @@ def fit(size: Size, bucket: Size) -> Fit:
     scale = max(bucket[0] / size[0], bucket[1] / size[1])
     resized = (max(bucket[0], round(size[0] * scale)), max(bucket[1], round(size[1] * scale)))
     return Fit(bucket, resized, ((resized[0] - bucket[0]) // 2, (resized[1] - bucket[1]) // 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A bucket that was given up because it held too few pictures."""
+
+    bucket: Size
+    pictures: int
+    into: tuple[tuple[Size, int], ...]
+    """Where they are now, and how many in each."""
+    kept_before: float
+    kept_after: float
+    """Mean share of their area that survives the crop."""
+
+    def __str__(self) -> str:
+        to = ", ".join(f"{count} to {w} x {h}" for (w, h), count in self.into)
+        width, height = self.bucket
+        return (
+            f"bucket {width} x {height} has only {self.pictures} pictures, fewer than min_pictures: {to}; "
+            f"{self.kept_after:.1%} of their area is kept instead of {self.kept_before:.1%}"
+        )
 
 
 @dataclass(frozen=True)
@@ -125,6 +184,8 @@ class Placement:
     """Mean share of a picture's area that survives the crop, in (0, 1]; 1 for no pictures."""
     used: float
     """Mean area of the chosen buckets as a share of resolution x resolution; 1 for no pictures."""
+    merged: tuple[Merged, ...] = ()
+    """Buckets that were given up."""
 
     def bucket(self, picture: int) -> Size:
         """The bucket of one picture."""
@@ -137,27 +198,34 @@ class Placement:
 
 
 def place(sizes: NDArray[np.int32], config: BucketConfig) -> Placement:
-    """The bucket of every picture, as `nearest_bucket` and `fit` answer for each alone, all at once.
+    """The bucket of every picture, as `bucket_of` and `fit` answer for each alone, all at once.
 
-    ``sizes`` is [N, 2], width and height; 3.3 million take a second.
+    ``sizes`` is [N, 2], width and height; 3.3 million take a second. No bucket is given up: see
+    `trainkit.merging`.
     """
-    buckets = make_buckets(config)
+    buckets, levels = make_buckets(config), bucket_levels(config)
     index = np.zeros(len(sizes), dtype=np.uint16)
+    for part in _parts(len(sizes)):
+        index[part] = _choose(sizes[part], buckets, levels, config.no_upscale)
+    return measured(sizes, config, buckets, index)
+
+
+def measured(
+    sizes: NDArray[np.int32],
+    config: BucketConfig,
+    buckets: tuple[Size, ...],
+    index: NDArray[np.uint16],
+    merged: tuple[Merged, ...] = (),
+) -> Placement:
+    """What it costs that pictures are where they are."""
     enlarged, kept, used = 0, 0.0, 0.0
-    for first in range(0, len(sizes), _AT_ONCE):
-        part = sizes[first : first + _AT_ONCE]
-        index[first : first + _AT_ONCE] = chosen = _nearest(part, buckets)
-        (w, h), (bucket_w, bucket_h) = (
-            part.T.astype(np.float64),
-            np.array(buckets, dtype=np.float64)[chosen].T,
-        )
-        scale = np.maximum(bucket_w / w, bucket_h / h)
-        # As Python's round: halves go to the even number.
-        resized_w = np.maximum(bucket_w, np.rint(w * scale))
-        resized_h = np.maximum(bucket_h, np.rint(h * scale))
-        enlarged += int((resized_w > w).sum())
-        kept += float((bucket_w * bucket_h / (resized_w * resized_h)).sum())
-        used += float((bucket_w * bucket_h).sum())
+    for part in _parts(len(sizes)):
+        chosen = np.array(buckets, dtype=np.float64)[index[part]]
+        resized = _resized(sizes[part], chosen)
+        enlarged += int((resized[:, 0] > sizes[part, 0]).sum())
+        areas = chosen.prod(axis=1)
+        kept += float((areas / resized.prod(axis=1)).sum())
+        used += float(areas.sum())
     count = len(sizes)
     return Placement(
         buckets,
@@ -165,18 +233,58 @@ def place(sizes: NDArray[np.int32], config: BucketConfig) -> Placement:
         enlarged,
         kept=kept / count if count else 1.0,
         used=used / count / config.resolution**2 if count else 1.0,
+        merged=merged,
     )
 
 
-def _nearest(sizes: NDArray[np.int32], buckets: tuple[Size, ...]) -> NDArray[np.uint16]:
-    """Each size's place in ``buckets``. Between two neighbouring ratios the middle of their logarithms
+def kept_shares(sizes: NDArray[np.int32], buckets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N]: the share of each picture's area that survives the crop to its bucket; both are [N, 2]."""
+    shares: NDArray[np.float64] = buckets.prod(axis=1) / _resized(sizes, buckets).prod(axis=1)
+    return shares
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(first, first + _AT_ONCE) for first in range(0, count, _AT_ONCE)]
+
+
+def _resized(sizes: NDArray[np.int32], buckets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N, 2]: the sizes to which pictures are resized to cover their buckets."""
+    scale = (buckets / sizes).max(axis=1, keepdims=True)
+    # As Python's round: halves go to the even number.
+    resized: NDArray[np.float64] = np.maximum(buckets, np.rint(sizes * scale))
+    return resized
+
+
+def _choose(
+    sizes: NDArray[np.int32], buckets: tuple[Size, ...], levels: Sequence[Sequence[Size]], no_upscale: bool
+) -> NDArray[np.uint16]:
+    """Each size's place in ``buckets``."""
+    place_of = {bucket: i for i, bucket in enumerate(buckets)}
+    index = _nearest(sizes, levels[0], place_of)
+    if not no_upscale:
+        return index
+    table = np.array(buckets, dtype=np.int32)
+    small = np.flatnonzero((table[index] > sizes).any(axis=1))
+    for level in levels[1:]:
+        found = _nearest(sizes[small], level, place_of)
+        fits = (table[found] <= sizes[small]).all(axis=1)
+        index[small[fits]] = found[fits]
+        small = small[~fits]
+    index[small] = _nearest(sizes[small], buckets, place_of, smallest=True)
+    return index
+
+
+def _nearest(
+    sizes: NDArray[np.int32], buckets: Sequence[Size], place_of: dict[Size, int], *, smallest: bool = False
+) -> NDArray[np.uint16]:
+    """The place of each size's nearest bucket. Between two neighbouring ratios the middle of their logarithms
     decides; so near to a middle that `nearest_bucket` sees a tie, it is asked itself."""
     best: dict[float, Size] = {}
-    for bucket in buckets:  # Of buckets of one ratio the largest always wins.
+    better = min if smallest else max
+    for bucket in buckets:  # Of buckets of one ratio one always wins.
         ratio = math.log(bucket[0] / bucket[1])
-        best[ratio] = max(best.get(ratio, bucket), bucket, key=lambda b: b[0] * b[1])
+        best[ratio] = better(best.get(ratio, bucket), bucket, key=lambda b: b[0] * b[1])
     ratios = np.array(sorted(best))
-    place_of = {bucket: i for i, bucket in enumerate(buckets)}
     places = np.array([place_of[best[ratio]] for ratio in sorted(best)], dtype=np.uint16)
     middles = (ratios[1:] + ratios[:-1]) / 2
     logs = np.log(sizes[:, 0] / sizes[:, 1])
@@ -189,6 +297,6 @@ def _nearest(sizes: NDArray[np.int32], buckets: tuple[Size, ...]) -> NDArray[np.
         )
         tied = np.flatnonzero(near < _TIE)
         shapes, which = np.unique(sizes[tied], axis=0, return_inverse=True)
-        answers = [place_of[nearest_bucket((int(w), int(h)), buckets)] for w, h in shapes]
+        answers = [place_of[nearest_bucket((int(w), int(h)), buckets, smallest=smallest)] for w, h in shapes]
         index[tied] = np.array(answers, dtype=np.uint16)[which.reshape(-1)]
     return index

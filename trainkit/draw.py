@@ -14,7 +14,7 @@ class Draw:
     epoch: int
     """The pass over the data that it belongs to."""
     draw: int
-    """Which of the picture's draws in that pass it is; 0 unless pictures are repeated. The caption's draws are
-    addressed by both."""
+    """Which of the picture's draws in that pass it is; 0 unless pictures are repeated. The caption's draws
+    are addressed by both."""
     sample: int
     """Global number of this sample in the run, from 0; the noise is addressed by it."""

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainkit.batches import BatchPlan
-from trainkit.buckets import Placement, place
+from trainkit.buckets import Placement
 from trainkit.config import RunConfig, phase_runs
 from trainkit.dealing import Dealer, Length, Part
 from trainkit.errors import CheckpointError, TrainkitError
+from trainkit.merging import place_together
 from trainkit.optim import OptimConfig, Parts, trained_parts
 from trainkit.rates import Clock
 from trainkit.streams import Owed
@@ -112,7 +113,7 @@ def make_phases(
     for number, own in enumerate(phase_runs(run), start=1):
         key = own.data.buckets.model_dump_json()
         if key not in placements:
-            placements[key] = place(sizes, own.data.buckets)
+            placements[key] = place_together(sizes, own.data.buckets)
         counted = chunks[number - 1] if chunks and own.data.chunk_window else None
         length = Length(own.samples, own.epochs)
         dealer = Dealer(

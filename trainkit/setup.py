@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from captionkit import CaptionPipeline, Curve
 from trainkit.adapters import add_adapters
 from trainkit.apart import split
-from trainkit.buckets import Fit, fit, make_buckets, nearest_bucket, place
+from trainkit.buckets import Fit, bucket_of, fit, place
 from trainkit.cache.complete import question_of
 from trainkit.cache.fill import fill_latents
 from trainkit.cache.latents import LatentCache
@@ -212,8 +212,7 @@ class Setup:
                 pictures.append(self.kept_apart.pictures[number])
         if not pictures:
             return None
-        buckets = make_buckets(phase.run.data.buckets)
-        placed = [fit(p.size, nearest_bucket(p.size, buckets)) for p in pictures]
+        placed = [fit(p.size, bucket_of(p.size, phase.run.data.buckets)) for p in pictures]
         return Validator(
             config=self.run.validation,
             schedule=self.schedule,

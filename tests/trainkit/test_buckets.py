@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trainkit.buckets import BucketConfig, Size, fit, make_buckets, nearest_bucket, place
+from trainkit.buckets import (
+    BucketConfig,
+    Size,
+    bucket_levels,
+    bucket_of,
+    fit,
+    make_buckets,
+    nearest_bucket,
+    place,
+)
 
 
 @st.composite
@@ -24,7 +33,14 @@ def configs(draw: st.DrawFn) -> BucketConfig:
     shortest = draw(st.none() | st.integers(min(16, resolution), max(16, resolution)))
     if resolution < 16 or (shortest or 0) > resolution:
         shortest = None
-    return BucketConfig(resolution=max(16, resolution), max_side=longest, min_side=shortest, step=step)
+    no_upscale = draw(st.booleans())
+    return BucketConfig(
+        resolution=max(16, resolution),
+        max_side=longest,
+        min_side=shortest,
+        step=step,
+        no_upscale=no_upscale,
+    )
 
 
 sizes = st.tuples(st.integers(1, 6000), st.integers(1, 6000))
@@ -53,7 +69,7 @@ def test_no_bucket_could_be_a_step_higher(config: BucketConfig) -> None:
     # Of every width at least one bucket is as high as area and longest side allow.
     high = config.longest // config.step * config.step
     by_width: dict[int, int] = {}
-    for width, height in make_buckets(config):
+    for width, height in bucket_levels(config)[0]:
         by_width[width] = max(by_width.get(width, 0), height)
     for width, height in by_width.items():
         assert height == high or width * (height + config.step) > config.resolution**2
@@ -61,7 +77,7 @@ def test_no_bucket_could_be_a_step_higher(config: BucketConfig) -> None:
 
 @given(configs(), sizes)
 def test_nearest_bucket_crops_least(config: BucketConfig, size: Size) -> None:
-    buckets = make_buckets(config)
+    buckets = bucket_levels(config)[0]
 
     def lost(bucket: Size) -> float:
         cover = max(bucket[0] / size[0], bucket[1] / size[1])
@@ -119,10 +135,11 @@ def test_common_shapes_of_the_first_phase() -> None:
 def test_placing_all_at_once_is_placing_each(config: BucketConfig, shapes: list[Size]) -> None:
     buckets = make_buckets(config)
     # Sizes as near to the middle between two buckets as numbers up to 200,000 can be: there are the ties.
-    middles = [math.sqrt(a[0] * b[0] / (a[1] * b[1])) for a, b in itertools.pairwise(buckets[:12])]
+    level = bucket_levels(config)[-1]
+    middles = [math.sqrt(a[0] * b[0] / (a[1] * b[1])) for a, b in itertools.pairwise(level[:12])]
     shapes += [Fraction(ratio).limit_denominator(200_000).as_integer_ratio() for ratio in middles]
     placement = place(np.array(shapes, dtype=np.int32).reshape(-1, 2), config)
-    alone = [fit(size, nearest_bucket(size, buckets)) for size in shapes]
+    alone = [fit(size, bucket_of(size, config)) for size in shapes]
     assert placement.buckets == buckets
     assert [placement.bucket(i) for i in range(len(shapes))] == [placed.bucket for placed in alone]
     assert placement.counts.tolist() == [sum(p.bucket == b for p in alone) for b in buckets]
@@ -131,6 +148,43 @@ def test_placing_all_at_once_is_placing_each(config: BucketConfig, shapes: list[
         assert placement.kept == pytest.approx(sum(p.kept for p in alone) / len(alone), rel=1e-12)
         area = sum(p.bucket[0] * p.bucket[1] for p in alone) / len(alone)
         assert placement.used == pytest.approx(area / config.resolution**2, rel=1e-12)
+
+
+@given(configs(), sizes)
+def test_without_upscaling_nothing_that_fits_a_bucket_is_enlarged(config: BucketConfig, size: Size) -> None:
+    config = config.model_copy(update={"no_upscale": True})
+    width, height = bucket = bucket_of(size, config)
+    assert bucket in make_buckets(config)
+    within = [b for b in make_buckets(config) if b[0] <= size[0] and b[1] <= size[1]]
+    levels = [nearest_bucket(size, level) for level in bucket_levels(config)]
+    if any(b in within for b in levels):
+        # The largest scale at which the bucket of its aspect is within it.
+        assert bucket == next(b for b in levels if b in within)
+        assert fit(size, bucket).resized[0] <= size[0]
+    else:
+        # Enlarged, to the bucket of its aspect that asks for least.
+        assert (width, height) == nearest_bucket(size, make_buckets(config), smallest=True)
+    # Large pictures notice nothing.
+    if bucket_levels(config)[0] and min(size) >= config.longest:
+        assert bucket == bucket_of(size, config.model_copy(update={"no_upscale": False}))
+
+
+def test_small_pictures_go_to_smaller_buckets_of_their_aspect() -> None:
+    config = BucketConfig(resolution=512, min_side=64, step=64, no_upscale=True)
+    # kohya's rounds each side down by itself: 511 x 513 becomes 448 x 512 there, and 40 x 40 a bucket of 0.
+    for size, bucket in [
+        ((512, 512), (512, 512)),
+        ((511, 513), (448, 448)),
+        ((300, 300), (256, 256)),
+        ((640, 420), (640, 384)),
+        ((630, 420), (512, 384)),
+        ((64, 64), (64, 64)),
+        ((40, 40), (64, 64)),
+        ((4000, 3000), (576, 448)),
+    ]:
+        assert bucket_of(size, config) == bucket, size
+    placement = place(np.array([(511, 513), (40, 40), (4000, 3000)], dtype=np.int32), config)
+    assert placement.enlarged == 1
 
 
 def test_a_tie_goes_to_the_larger_area_on_either_side() -> None:
