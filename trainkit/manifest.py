@@ -111,6 +111,10 @@ class Manifest:
                 sizes[part.first : part.end, i] = _whole_numbers(part.batch.column(side))
         return sizes
 
+    def batches(self) -> Iterator[tuple[int, Any]]:
+        """The rows as pyarrow record batches, each with the number of its first row."""
+        return ((part.first, part.batch) for part in self._parts)
+
     def images(self) -> Iterator[Any]:
         """The pictures' paths, as pyarrow arrays of text, each for a stretch of rows."""
         return (_texts(part, IMAGE_COLUMNS) for part in self._parts)
