@@ -62,11 +62,20 @@ def write_shard(
     path: Path, keys: NDArray[np.uint8], rows: NDArray[np.float16], failed: NDArray[np.uint8]
 ) -> None:
     """Write a shard, all or nothing. Raises CacheError when it cannot be written, such as on a full disk."""
+    write_whole(path, shard_bytes(keys, rows, failed))
+
+
+def shard_bytes(keys: NDArray[np.uint8], rows: NDArray[np.float16], failed: NDArray[np.uint8]) -> bytes:
+    """A shard as a file holds it."""
     digest = hashlib.blake2b(digest_size=32)
     for array in (keys, failed, rows):
         digest.update(np.ascontiguousarray(array).tobytes())
-    tensors: dict[str, NDArray[Any]] = {"keys": keys, "failed": failed, "rows": np.ascontiguousarray(rows)}
-    write_whole(path, save(tensors, {_FORMAT: digest.hexdigest()}))
+    tensors: dict[str, NDArray[Any]] = {
+        "keys": np.ascontiguousarray(keys),
+        "failed": np.ascontiguousarray(failed),
+        "rows": np.ascontiguousarray(rows),
+    }
+    return save(tensors, {_FORMAT: digest.hexdigest()})
 
 
 def write_whole(path: Path, content: bytes) -> None:
