@@ -35,6 +35,8 @@ _FORGIVEN_AFTER = 3600.0
 """Seconds after which the end of a worker no longer counts: it is the many in a short time that tell of too
 little memory."""
 
+_LOOK = 5.0
+"""Seconds of waiting after which there is a look at what the workers say."""
 _SHOWN = 8
 """Lines of what a worker wrote that are told."""
 
@@ -50,6 +52,16 @@ class _Worker:
     words: int
     """Descriptor of what it wrote to its standard error."""
     asked: deque[int] = field(default_factory=deque)
+    heard: int = 0
+    """Bytes of its words that were said already."""
+
+    def new_words(self) -> list[str]:
+        """The last lines that it wrote and that were not said."""
+        size = os.fstat(self.words).st_size
+        start = min(self.heard, size)  # It shortens what grows too long.
+        words = os.pread(self.words, 1 << 15, max(start, size - (1 << 15))).decode(errors="replace")
+        self.heard = size
+        return [line for line in words.splitlines() if line.strip()][-_SHOWN:]
 
     def last_words(self) -> str:
         """The end of what it wrote, or where it was, innermost call first; perhaps nothing."""
@@ -144,11 +156,12 @@ class _Loader(Iterator[Batch]):
         waited = 0.0
         while self._wanted not in self._arrived:
             # A process that was stopped and goes on must not take the pause for the worker's fault.
-            step, began = min(5.0, self._patience), time.monotonic()
+            step, began = min(_LOOK, self._patience), time.monotonic()
             if self._receive(step):
                 waited = 0.0
                 continue
             waited += min(step, time.monotonic() - began)
+            self._relay()
             if waited >= self._patience:
                 self._hung()
                 waited = 0.0
@@ -191,6 +204,12 @@ class _Loader(Iterator[Batch]):
                 os.close(files[0])
             worker.asked.remove(number)
         return bool(ready)
+
+    def _relay(self) -> None:
+        """Nothing comes: say what the workers say, such as that a store does not answer."""
+        for worker in self._workers:
+            for line in worker.new_words():
+                self._say(f"data worker {worker.number}: {line}")
 
     def _died(self, worker: _Worker) -> None:
         """A worker's socket has ended, and so has it."""

@@ -73,11 +73,13 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 def read_spread(path: Path, points: int, around: int = 1 << 14) -> list[list[dict[str, Any]]]:
     """What stands around so many places spread evenly over a log, the first and the last among them: the
-    whole entries within ``around`` bytes of each. A log of any length is surveyed in the same time."""
+    whole entries within ``around`` bytes of each (of a short log, fewer). A log of any length is surveyed in
+    the same time."""
     found: list[list[dict[str, Any]]] = []
     try:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
+            around = min(around, max(512, end // max(1, points)))
             room = max(0, end - around)
             for start in sorted({room * i // max(1, points - 1) for i in range(points)}):
                 file.seek(start)

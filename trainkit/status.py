@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import struct
 import time
 from collections import Counter
@@ -97,7 +98,22 @@ def _alive(out: Path, ranks: Sequence[dict[str, Any]]) -> bool:
     except (OSError, struct.error):
         pass
     # A lock is not seen from another machine on every network disk; a note is.
-    return bool(held) or any(rank["age_s"] < _FRESH and rank["what"] != "ended" for rank in ranks)
+    return bool(held) or any(
+        rank["age_s"] < _FRESH and rank["what"] != "ended" and _may_live(rank) for rank in ranks
+    )
+
+
+def _may_live(rank: dict[str, Any]) -> bool:
+    """Whether a process that wrote lately can still be there; of another machine's this is not known."""
+    if rank["host"] != socket.gethostname() or not isinstance(rank["pid"], int) or rank["pid"] <= 0:
+        return True
+    try:
+        os.kill(rank["pid"], 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _ranks(out: Path) -> list[dict[str, Any]]:

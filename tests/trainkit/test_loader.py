@@ -222,6 +222,22 @@ def test_workers_print_nothing_and_do_not_mind_signals_to_the_group(
     assert captured.out + captured.err == ""
 
 
+def test_what_a_worker_says_is_said_while_it_is_waited_for(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainkit.loader._LOOK", 0.2)
+
+    def store_is_away() -> None:
+        print("s3://pictures answers 503; asking again for up to 600 s", file=sys.stderr)
+        time.sleep(1.5)
+
+    said: list[str] = []
+    feed = troubled(pictures, tmp_path, store_is_away)
+    found = list(micro_batches(feed, 0, 12, workers=1, say=said.append))
+    assert all_same(found, expected(pictures, 12))
+    assert said == ["data worker 1: s3://pictures answers 503; asking again for up to 600 s"]
+
+
 def test_a_forgotten_loader_leaves_no_process(pictures: Path) -> None:
     batches = micro_batches(make_feed(pictures), 0, 12, workers=2)
     next(batches)
