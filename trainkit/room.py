@@ -36,7 +36,14 @@ def gigabytes(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
-def explain_full(error: Exception, folder: Path, needed: int) -> str:
+def is_full(error: OSError, folder: Path) -> bool:
+    """Whether a write into a folder failed for want of room or of leave."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+        return True
+    return error.errno in _FULL and folder in Path(str(error.filename)).parents
+
+
+def explain_full(error: Exception, folder: Path, needed: int | None = None) -> str:
     """Why a write of about ``needed`` bytes into ``folder`` failed, what it needed and what there is."""
     # Rust's libraries raise errors of their own, with the system's number in the text.
     number = error.errno if isinstance(error, OSError) else None
@@ -45,8 +52,9 @@ def explain_full(error: Exception, folder: Path, needed: int) -> str:
     known = _FULL.get(number or 0)
     reason = f"{known} ({error})" if known else str(error)
     free = free_bytes(folder)
-    told = "" if free is None else f", {gigabytes(free)} are free there"
-    return f"{reason}; it takes {gigabytes(needed)}{told}"
+    told = [] if needed is None else [f"it takes {gigabytes(needed)}"]
+    told += [] if free is None else [f"{gigabytes(free)} are free there"]
+    return "; ".join([reason, ", ".join(told)]) if told else reason
 
 
 def free_bytes(folder: Path) -> int | None:

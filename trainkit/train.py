@@ -25,6 +25,7 @@ from trainkit.adapters import addressed_dropout
 from trainkit.checkpoint import read_progress, remove_leftovers
 from trainkit.config import RunConfig, write_resolved
 from trainkit.devices import refuse_false_launch, synchronised, wrapped
+from trainkit.disk_plan import plan_disk, told_when_full
 from trainkit.errors import TrainkitError
 from trainkit.feed import Batch
 from trainkit.finish import write_results
@@ -82,7 +83,7 @@ def train(
     require_trackers(run.trackers)
     if not main:
         return _train(run, stop or Stop(), accepted, None)
-    with only_here(run.out), explained(run, home or Path.cwd()) as history:
+    with only_here(run.out), explained(run, home or Path.cwd()) as history, told_when_full(run.out):
         return _train(run, stop or Stop(), accepted, history)
 
 
@@ -107,6 +108,7 @@ def _train_through(setup: Setup, stop: Stop, accepted: Collection[str], history:
         setup = going_on(setup, newest, accepted)
     if accelerator.is_main_process:
         write_resolved(run, run.out / "run.json")
+        print(plan_disk(setup), flush=True)
     samples_seen, total_samples = read_progress(newest).samples_seen if newest else 0, setup.total_samples
     phase = phase_at(setup.phases, samples_seen)
     optimizer = make_optimizer(phase.run.optim, denoiser, setup.parts)

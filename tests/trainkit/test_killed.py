@@ -6,7 +6,6 @@ be where it is to be killed, looked at again while it cannot move, and killed th
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -25,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.trainkit.processes import PATIENCE, command, environment, run, write_run
-from trainkit.log import read_log
+from trainkit.log import read_log, read_tail
 
 BORDER, END = 40, 112
 
@@ -63,8 +62,7 @@ class Watched:
         said = self.said.read_text()
         if not (self.fresh and log.exists()) and "going on from" not in said and "phase 1: " not in said:
             return "start"
-        lines = log.read_bytes().splitlines()
-        samples = json.loads(lines[-1])["samples"] if lines else 0
+        samples = max((entry["samples"] for entry in read_tail(log, 1).entries), default=0)
         if samples == 0:
             return "cache"
         return "switch" if samples == BORDER else "step"
