@@ -136,10 +136,10 @@ def decile_sums(t_B: Tensor, unweighted_B: Tensor, weight_B: Tensor | None, num_
     over devices. Nothing waits for the device.
     """
     device = unweighted_B.device
-    decile_B = (t_B * 10 // num_timesteps).to(device)
+    decile_B = (t_B * 10 // num_timesteps).to(device, non_blocking=True)
     member = torch.nn.functional.one_hot(decile_B, 10).float()
     if weight_B is not None:
-        member = member * (weight_B.to(device) > 0)[:, None]
+        member = member * (weight_B.to(device, non_blocking=True) > 0)[:, None]
     # A blank may have any loss; where() keeps what does not count out even if it is not finite.
     losses = torch.where(member > 0, unweighted_B.float()[:, None], 0.0)
     return torch.stack([losses.sum(dim=0), member.sum(dim=0)])

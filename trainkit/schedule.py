@@ -65,7 +65,11 @@ class NoiseSchedule:
         shape = (-1, *(1,) * (like.dim() - 1))
         alpha, sigma = self.alpha.float(), self.sigma.float()
         t = t_B.cpu()
-        return alpha[t].view(shape).to(like.device), sigma[t].view(shape).to(like.device)
+        # Not waiting for what the device still has to do.
+        return (
+            alpha[t].view(shape).to(like.device, non_blocking=True),
+            sigma[t].view(shape).to(like.device, non_blocking=True),
+        )
 
     def add_noise(self, x0: Tensor, eps: Tensor, t_B: Tensor) -> Tensor:
         """x_t = alpha_t x_0 + sigma_t eps, in float32 whatever the inputs are."""

@@ -55,25 +55,31 @@ class Stepper:
 
         # Cached texts are float16 on their way to the device, and float32 there as if they had been encoded.
         ids_or_context = batch.ids if batch.context is None else batch.context
-        text = ids_or_context.to(self.device)
+        text = self._sent(ids_or_context)
         text = text.float() if text.is_floating_point() else text
-        prediction = denoiser(x_t, t_B.to(self.device), text)
-        error_B = per_sample_error(prediction, target, batch.mask)
-        weight_B = (self.weights[t_B] * batch.weight).float().to(self.device)
+        prediction = denoiser(x_t, self._sent(t_B), text)
+        mask = None if batch.mask is None else self._sent(batch.mask)
+        error_B = per_sample_error(prediction, target, mask)
+        weight_B = self._sent((self.weights[t_B] * batch.weight).float())
         return Losses((error_B * weight_B).sum(), error_B.detach(), _counted(batch), t_B)
 
     def _drawn(self, batch: Batch) -> Tensor:
         """The latents that are trained, scaled: a sample of the VAE's distribution, or its mean."""
         moments = batch.latents if batch.latents is not None else self._encode_live(batch.pixels)
         if self.vae_draw == "mode":
-            return moments[0].to(self.device) * self.scaling_factor
-        mean, std = (m.to(self.device) for m in moments)
+            return self._sent(moments[0]) * self.scaling_factor
+        mean, std = (self._sent(m) for m in moments)
         eps = self._noise("vae", batch.samples, mean.shape[1:])
         return latents.sample((mean, std), eps, self.scaling_factor)
 
     def _encode_live(self, pixels: Tensor | None) -> latents.Moments:
         assert pixels is not None, "a batch holds latents or pixels"
-        return latents.encode(self.vae, pixels.to(self.device))
+        return latents.encode(self.vae, self._sent(pixels))
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """On the device. A plain copy would first wait for all that the device still has to do, while it
+        could be given more; what the loader hands over lies in pinned memory, from which no copy waits."""
+        return tensor.to(self.device, non_blocking=True)
 
     def _noise(self, purpose: str, samples: list[int], shape: torch.Size) -> Tensor:
         """One draw of normal noise for each sample, [B, *shape], each from the stream of its purpose and
@@ -82,7 +88,7 @@ class Stepper:
         rng = torch.Generator()
         for row, sample in zip(noise, samples, strict=True):
             torch.randn(shape, generator=rng.manual_seed(derived_seed(self.seed, purpose, sample)), out=row)
-        return noise.to(self.device, non_blocking=True)
+        return self._sent(noise)
 
     def _perturbed(self, eps: Tensor, samples: list[int]) -> Tensor:
         """The noise with the input perturbation added."""
