@@ -230,7 +230,7 @@ def _checked(array: Any) -> Cell:
         except UnicodeDecodeError as error:
             raise CellError(f"is not UTF-8: byte 0x{error.object[error.start]:02x}") from None
         except KeyError as error:
-            raise CellError(f"has the key {error.args[0]!r} twice in one map") from None
+            raise CellError(f"cannot be read: {error.args[0]}") from None
         except (pa.ArrowException, ValueError, OverflowError) as error:
             raise CellError(f"cannot be read: {' '.join(str(error).split())[:200]}") from None
         return value

@@ -85,7 +85,7 @@ class Manifest:
         """Width and height of a row, 0 where the table says nothing."""
         return self._part(row).size(row)
 
-    def place(self, row: int, image: str) -> Place:
+    def place(self, row: int, image: str | None) -> Place:
         """Where the picture of a row lies, ``image`` being the path that its record gives.
 
         Raises PictureError when it would lie outside of the root, or nowhere.

@@ -46,8 +46,6 @@ class Rows(Sequence[Picture]):
             return replace(self, rows=self.rows[index])
         row = int(self.rows[index])
         record = self.manifest.record(row)
-        if record.image is None:
-            raise PictureError(self.manifest.where(row), "the row names no picture")
         place = self.manifest.place(row, record.image)
         return self.make(record, self.manifest.size(row), place)
 
@@ -87,7 +85,7 @@ def try_some(
             manifest.release()
         try:
             record = manifest.record(row)
-            place = manifest.place(row, str(record.image))
+            place = manifest.place(row, record.image)
         except PictureError as error:
             broken[row] = error.reason
             continue

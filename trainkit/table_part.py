@@ -69,12 +69,14 @@ class Part:
         width, height = (self.cells[side](row - self.first) for side in SIDES)
         return int(width or 0), int(height or 0)
 
-    def place(self, row: int, image: str, root: str) -> Place:
+    def place(self, row: int, image: str | None, root: str) -> Place:
         """Where the picture of a row lies, ``image`` being the path that its record gives.
 
         Raises PictureError when it would lie outside of the root, or nowhere.
         """
         where, at, name = self.where(row), row - self.first, ""
+        if image is None:
+            raise PictureError(where, "the row names no picture")
         if not self._placed:
             return place_of(where, root, image, absolute=True)
         found: list[Any] = []

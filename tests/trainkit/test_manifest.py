@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captionkit import CaptionPipeline, FlipRule, read_jsonl
+from captionkit import CaptionPipeline, FlipRule, Record, Tag, read_jsonl
+from captionkit.writers import open_target
+from captionkit.writers.target import Losses
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.keys import key_of
 from trainkit.manifest import Manifest
@@ -308,3 +312,95 @@ def test_ids_of_one_shard_count_where_another_has_none(tmp_path: Path) -> None:
     pq.write_table(pa.table(rows | {"image": ["c.png", "d.png"]}), tmp_path / "1.parquet")
     manifest = Manifest(tmp_path)
     assert ids_of(manifest) == [manifest.record(row).id for row in range(4)] == ["one", "two", "c", "d"]
+
+
+def arrow(path: Path, columns: dict[str, Any] | pa.Table, **options: Any) -> Path:
+    table = columns if isinstance(columns, pa.Table) else pa.table(columns)
+    with pa.ipc.new_file(str(path), table.schema, options=pa.ipc.IpcWriteOptions(**options)) as file:
+        file.write_table(table)
+    return path
+
+
+@pytest.mark.parametrize("kind", [pa.uint64(), pa.int64(), pa.dictionary(pa.int8(), pa.uint64())])
+def test_widths_beyond_all_measure_are_told_as_they_are(tmp_path: Path, kind: pa.DataType) -> None:
+    much = 2**63 - 1 if kind == pa.int64() else 2**64 - 1
+    columns = {
+        "image": ["a.png", "b.png", "c.png"],
+        "width": pa.array([much, 8, None], pa.uint64() if pa.types.is_dictionary(kind) else kind),
+        "height": [8, 8, 8],
+        "tags": [["x"]] * 3,
+    }
+    if pa.types.is_dictionary(kind):
+        columns["width"] = columns["width"].dictionary_encode().cast(kind)
+    data = read(arrow(tmp_path / "m.arrow", columns), max_bad_share=0.9)
+    assert [s.reason.split(",")[0] for s in data.skipped] == [
+        f"width and height are {much} and 8",
+        "width and height are 0 and 8",
+    ]
+    assert data.sizes.tolist() == [[8, 8]]
+
+
+def test_names_that_are_no_utf8_are_skipped_by_row(tmp_path: Path) -> None:
+    offsets = pa.array([0, 5, 6, 11], pa.int32()).buffers()[1]
+    broken = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"a.png\xffb.png")])
+    columns = {"image": broken, "width": [8] * 3, "height": [8] * 3, "tags": [["x"]] * 3}
+    data = read(arrow(tmp_path / "m.arrow", columns), max_bad_share=0.9)
+    assert [(s.name, s.reason) for s in data.skipped] == [
+        (f"{tmp_path / 'm.arrow'}: row 2", "column 'image' is not UTF-8: byte 0xff")
+    ]
+    assert [p.record.id for p in data.pictures] == ["a", "b"]
+    assert len(set(data.keys.tolist())) == 2
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(["a.png"])] * 2, names=["image", "image"])
+    with pytest.raises(TrainkitError, match=r"m\.arrow has more than one column 'image'; keep one"):
+        read(arrow(tmp_path / "m.arrow", table))
+
+
+def test_a_map_with_a_key_twice_is_told_by_its_row(tmp_path: Path) -> None:
+    kind = pa.map_(pa.string(), pa.list_(pa.string()))
+    tags = pa.array([[("species", ["fox"])], [("a", ["x"]), ("a", ["y"])]], kind)
+    columns = {"image": ["a.png", "b.png"], "width": [8] * 2, "height": [8] * 2, "tags": tags}
+    data = read(arrow(tmp_path / "m.arrow", columns), max_bad_share=0.9)
+    assert [t.category for t in data.pictures[0].record.tags] == ["species"]
+    (skipped,) = data.skipped
+    assert skipped.name == f"{tmp_path / 'm.arrow'}: row 2"
+    assert "duplicate key was 'a'" in skipped.reason
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_compressed_buffers_that_lie_are_errors(tmp_path: Path, codec: str) -> None:
+    path = arrow(tmp_path / "m.arrow", pa.Table.from_pylist(rows(200)), compression=codec)
+    expected = [p.record for p in read(path).pictures]
+    assert len(expected) == 200
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        at = rng.randrange(8, len(whole) - 8)
+        damaged[at : at + 8] = rng.choice([rng.randbytes(8), b"\xff" * 7 + b"\x7f", bytes(8)])
+        path.write_bytes(damaged)
+        try:
+            data = read(path, max_bad_share=1.0)
+        except TrainkitError as error:
+            refused += str(path) in str(error)
+            continue
+        for i in range(len(data.pictures)):
+            with contextlib.suppress(PictureError):
+                data.pictures[i]
+    assert refused > 10
+
+
+def test_whole_numbers_of_a_column_of_decimals_keep_their_kind(tmp_path: Path) -> None:
+    # captionkit's writer marks such a column; "score: 3" once became "score: 3.0" in captions.
+    records = [
+        Record("a", (Tag("x"),), (), "a.png", {"width": 8, "height": 8, "score": 3}),
+        Record("b", (Tag("x"),), (), "b.png", {"width": 8, "height": 8, "score": 2.5}),
+    ]
+    target = open_target(tmp_path / "m.parquet")
+    with target.open() as sink:
+        sink.append(target.encode(records, Losses()))
+    manifest = Manifest(tmp_path / "m.parquet")
+    assert [repr(manifest.record(row)) for row in range(2)] == [repr(record) for record in records]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.errors import TrainkitError
+from trainkit.table_files import is_manifest
 
 MIB = 1 << 20
 
@@ -31,8 +32,13 @@ def measure_startup(
     """The medians of several runs, and all runs by themselves.
 
     Each of ``workers`` processes prepares ``micro_batches`` of ``batch`` pictures, all but decoding;
-    ``validation`` is the share of pictures that is held out. Raises TrainkitError for what cannot be opened.
+    ``validation`` is the share of pictures that is held out. Raises TrainkitError for what is no manifest or
+    cannot be opened.
     """
+    if not manifest.exists():
+        raise TrainkitError(f"no such folder or table: {manifest}")
+    if not is_manifest(manifest):
+        raise TrainkitError(f"{manifest} is no manifest; make one of it with `trainkit prepare`")
     asked = {
         "manifest": str(manifest),
         "workers": workers,
