@@ -9,14 +9,28 @@ from urllib.parse import urlsplit
 
 from trainkit.errors import PictureError
 
-STORES = frozenset(
-    {
-        *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "r2", "hf", "http", "https"),
-        *("webdav", "sftp", "ssh", "ftp", "smb", "hdfs", "webhdfs", "memory"),
-    }
-)
-"""What a URL may begin with. Of fsspec's other protocols some read local files, some run what they find
-(``reference``, chains with "::"), and a table of pictures may come from anybody."""
+STORES = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("az", "abfs"), "adlfs"),
+    **dict.fromkeys(("http", "https"), "aiohttp"),
+    **dict.fromkeys(("sftp", "ssh"), "paramiko"),
+    **dict.fromkeys(("ftp", "memory"), ""),
+    "hf": "huggingface_hub",
+    "oci": "ocifs",
+    "oss": "ossfs",
+    "webdav": "webdav4",
+    "smb": "smbprotocol",
+    "hdfs": "pyarrow",
+    "webhdfs": "requests",
+}
+"""What a URL may begin with, and the package that fsspec reads it by. Of fsspec's other protocols some read
+local files, some run what they find (``reference``, chains with "::"), and a table of pictures may come from
+anybody."""
+
+
+MOST_BYTES = 2**30
+"""A larger file is no picture: uncompressed, 178 million pixels in colour take half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +112,7 @@ def wrong_with_url(url: str) -> str | None:
     if protocol not in STORES:
         return f"{url!r}: {protocol}:// is no store; these are: {', '.join(sorted(STORES))}"
     try:
-        named = "@" in urlsplit(url).netloc and protocol not in {"abfs", "abfss", "az"}
+        named = "@" in urlsplit(url).netloc and protocol not in {"abfs", "az"}
     except ValueError:
         return f"{url!r} is no URL"
     if named:

@@ -7,6 +7,7 @@ their causes carry, then by their kind.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 
 _PASSING_STATUS = frozenset({408, 425, 429})
 """Besides all from 500: too slow, too early, too many."""
@@ -29,20 +30,25 @@ _WORDS = {
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an error or one of its causes carries."""
+    """The HTTP status that an error or one of its causes carries; None for an answer that broke off: its
+    cause can have a code that no server sent."""
     seen: BaseException | None = error
-    while seen is not None:
-        response = getattr(seen, "response", None)
-        found = (
-            response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if isinstance(response, dict)
-            else getattr(response, "status_code", None)
-        )
-        for status in (found, getattr(seen, "status", None), getattr(seen, "code", None)):
+    while seen is not None and not (_broke_off(seen) and getattr(seen, "response", None) is None):
+        for status in _stated(seen):
             if isinstance(status, int) and 300 <= status < 600:
                 return status
         seen = seen.__cause__
     return None
+
+
+def _stated(error: BaseException) -> Iterator[object]:
+    """Where libraries put the status: botocore, requests and httpx; aiohttp; gcsfs."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        yield response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    yield getattr(response, "status_code", None)
+    yield getattr(error, "status", None)
+    yield getattr(error, "code", None)
 
 
 def may_pass(error: BaseException) -> bool:
@@ -54,6 +60,10 @@ def may_pass(error: BaseException) -> bool:
         return False
     if isinstance(error, OSError):
         return error.errno not in _LASTING_NUMBERS
+    return _broke_off(error)
+
+
+def _broke_off(error: BaseException) -> bool:
     return any(kind.__name__ in _PASSING_NAMES for kind in type(error).__mro__)
 
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from trainkit.errors import PictureError, StoreError
-from trainkit.place import Place
+from trainkit.place import MOST_BYTES, STORES, Place
 from trainkit.store.failures import in_words, may_pass
 from trainkit.store.settings import StoreConfig
 from trainkit.store.trouble import Tally
@@ -58,17 +58,18 @@ class Remote:
         raise AssertionError("counts for ever")
 
     def _ask(self, place: Place) -> bytes:
+        """One request: the stretch of a tar, or a whole object and a byte more, should it have grown. Without
+        a stretch s3fs would first ask how long an object is."""
         system = self._system(place.path.partition("://")[0])
-        part = {} if place.length is None else {"start": place.offset, "end": place.offset + place.length}
-        if not place.member and place.length is not None and place.offset == 0:
-            part = {}  # All of an object: more than was expected is to be noticed.
+        length = MOST_BYTES if place.length is None else place.length
+        end = place.offset + length + (0 if place.member else 1)
         limit = {"timeout": self.config.timeout} if system.async_impl else {}
-        data: bytes = system.cat_file(place.path, **part, **limit)
-        if part and place.length is not None and len(data) > place.length:
+        data: bytes = system.cat_file(place.path, start=place.offset, end=end, **limit)
+        if place.member and len(data) > length:
             raise PictureError(
                 place.name,
-                f"the store sent {len(data):,} bytes where {place.length:,} were asked for: it does not "
-                "answer byte ranges, so pictures cannot be read out of its tars",
+                f"the store sent {len(data):,} bytes where {length:,} were asked for: it does not answer "
+                "byte ranges, so pictures cannot be read out of its tars",
             )
         return data
 
@@ -104,24 +105,18 @@ class Remote:
         import fsspec  # type: ignore[import-untyped]
 
         options = dict(self.config.options)
-        if protocol in ("s3", "s3a"):
-            # botocore and s3fs ask again by themselves, which nobody would hear of.
-            given = options.get("config_kwargs", {})
-            limits = {"connect_timeout": self.config.timeout, "read_timeout": self.config.timeout}
-            options["config_kwargs"] = {**limits, "retries": {"total_max_attempts": 1}, **given}
         try:
+            if protocol in ("s3", "s3a"):
+                # botocore and s3fs ask again by themselves, which nobody would hear of.
+                limits = {"connect_timeout": self.config.timeout, "read_timeout": self.config.timeout}
+                once = {**limits, "retries": {"total_max_attempts": 1}}
+                options["config_kwargs"] = once | options.get("config_kwargs", {})
             system = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
         except ImportError as error:
-            raise StoreError(
-                f"{protocol}:// needs a package that is not installed: {_install(error)}"
-            ) from error
+            what = f"{protocol}:// needs a package that is not installed"
+            raise StoreError(f"{what}: pip install {STORES[protocol]} ({error})") from error
         except Exception as error:  # Whatever a library makes of options that are not its own.
             raise StoreError(f"data.store.options cannot be used for {protocol}://: {error}") from error
         if protocol in ("s3", "s3a"):
             system.retries = 1
         return system
-
-
-def _install(error: ImportError) -> str:
-    """fsspec says what to install, in words of its own."""
-    return str(error).replace("Install", "pip install") if "Install" in str(error) else str(error)

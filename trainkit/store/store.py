@@ -11,13 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from trainkit.errors import PictureError
-from trainkit.place import Place
+from trainkit.place import MOST_BYTES, Place
 from trainkit.store.remote import Remote
 from trainkit.store.settings import StoreConfig
 from trainkit.store.trouble import Trouble
-
-_MOST_BYTES = 2**30
-"""A larger file is no picture: uncompressed, 178 million pixels in colour take half of it."""
 
 
 class Store:
@@ -38,11 +35,11 @@ class Store:
     def read(self, place: Place) -> bytes:
         """The bytes of a picture. Raises PictureError when they cannot be read or are no longer what
         `prepare` found, StoreError when the store does not answer."""
-        if place.offset < 0 or (place.length is not None and not 0 < place.length <= _MOST_BYTES):
+        if place.offset < 0 or (place.length is not None and not 0 < place.length <= MOST_BYTES):
             raise PictureError(
                 place.name,
                 f"lies at byte {place.offset} and has {place.length} bytes, says the manifest; a picture has "
-                f"from 1 to {_MOST_BYTES:,}",
+                f"from 1 to {MOST_BYTES:,}",
             )
         data = self._process()[0].get(place) if place.remote else _read_file(place)
         self._check(place, data)
@@ -87,6 +84,8 @@ class Store:
         return here
 
     def _check(self, place: Place, data: bytes) -> None:
+        if len(data) > MOST_BYTES:
+            raise PictureError(place.name, f"has more bytes than a picture can have ({MOST_BYTES:,})")
         if place.length is not None and len(data) != place.length:
             if place.member:
                 raise PictureError(
@@ -94,9 +93,10 @@ class Store:
                     f"the tar ends after {len(data):,} of the picture's {place.length:,} bytes: it was cut "
                     "short, or changed since it was prepared; mend it, or run trainkit prepare again",
                 )
+            now = "more" if place.remote and len(data) > place.length else f"{len(data):,}"
             raise PictureError(
                 place.name,
-                f"changed since it was prepared: {place.length:,} bytes then, {len(data):,} now; run "
+                f"changed since it was prepared: {place.length:,} bytes then, {now} now; run "
                 "trainkit prepare again",
             )
         if self.verify and place.digest is not None and digest_of(data) != place.digest:
@@ -120,40 +120,32 @@ def _read_file(place: Place) -> bytes:
     """A stretch of a regular file. Reading from a pipe would wait for ever, from /dev/zero never end."""
     try:
         # Opening a pipe without O_NONBLOCK waits, too.
-        descriptor = os.open(
-            place.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
-    except (OSError, ValueError) as error:
-        raise PictureError(place.name, _file_trouble(error)) from error
-    with open(descriptor, "rb", buffering=0) as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise PictureError(place.name, "is no file, but a folder, a pipe or a device")
-        if place.member or place.offset:
-            size = found.st_size - place.offset if place.length is None else place.length
-        else:
-            size = found.st_size  # All of it: more than was expected is to be noticed.
-        if size > _MOST_BYTES:
-            raise PictureError(
-                place.name, f"is {size:,} bytes, more than a picture can have ({_MOST_BYTES:,})"
-            )
+        descriptor = os.open(place.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
-            file.seek(place.offset)
-            return _read_whole(file, size)
-        except OSError as error:
-            raise PictureError(place.name, _file_trouble(error)) from error
+            return _read_open(place, descriptor)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError as error:
+        raise PictureError(place.name, "no such file") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, PictureError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise PictureError(place.name, f"cannot be read ({reason})") from error
 
 
-def _read_whole(file: Any, size: int) -> bytes:
-    """``size`` bytes, or those that there are."""
-    parts = []
-    while size > 0 and (part := file.read(size)):
-        parts.append(part)
-        size -= len(part)
+def _read_open(place: Place, descriptor: int) -> bytes:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise PictureError(place.name, "is no file, but a folder, a pipe or a device")
+    # Of a file of its own all is read: more than was expected is to be noticed.
+    part = bool(place.member or place.offset) and place.length is not None
+    size = (place.length or 0) if part else found.st_size - place.offset
+    if size > MOST_BYTES:
+        raise PictureError(place.name, f"is {size:,} bytes, more than a picture can have ({MOST_BYTES:,})")
+    parts: list[bytes] = []
+    at = place.offset
+    while size > 0 and (data := os.pread(descriptor, size, at)):
+        parts.append(data)
+        size, at = size - len(data), at + len(data)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _file_trouble(error: BaseException) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    return f"cannot be read ({getattr(error, 'strerror', None) or error})"
