@@ -77,6 +77,11 @@ class BatchPlan:
         return _again, self._given
 
     @property
+    def weights(self) -> NDArray[np.float32] | None:
+        """[N]: how often each picture is drawn in a pass, on average; None: each once."""
+        return self._streams.quota.weights
+
+    @property
     def members(self) -> dict[Size, Indices]:
         """The pictures of every bucket that has any."""
         return dict(zip(self._streams.sizes, self._streams.members, strict=True))

@@ -43,9 +43,9 @@ def _least_crop(sizes: NDArray[np.int32], buckets: list[Size], no_upscale: bool)
     smaller = np.argsort(table.prod(axis=1), kind="stable")
     if not no_upscale:
         return _first_least(away, larger)
-    beyond = (table[None, :, :] > sizes[:, None, :]).any(axis=2)
+    beyond = np.any(table[None, :, :] > sizes[:, None, :], axis=2)
     within = _first_least(np.where(beyond, np.inf, away), larger)
-    return np.where(beyond.all(axis=1), _first_least(away, smaller), within)
+    return np.where(np.all(beyond, axis=1), _first_least(away, smaller), within)
 
 
 def _first_least(away: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.int64]:

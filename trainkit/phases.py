@@ -141,6 +141,15 @@ def make_phases(
     return tuple(phases)
 
 
+def merged_buckets(phases: Sequence[Phase]) -> tuple[str, ...]:
+    """What became of buckets that were given up for want of pictures, a note for each."""
+    notes: dict[str, None] = {}
+    for phase in phases:
+        where = f"{phase.name}: " if len({p.number for p in phases}) > 1 else ""
+        notes |= dict.fromkeys(f"{where}{merged}" for merged in phase.placement.merged)
+    return tuple(notes)
+
+
 def history(phases: Sequence[Phase], samples_seen: int) -> tuple[Stretch, ...]:
     """How the first ``samples_seen`` samples of a run are dealt: what its checkpoint must remember."""
     return tuple(phase.part.stretch for phase in phases if phase.first_sample < samples_seen)

@@ -119,11 +119,11 @@ class Maker:
             raise PictureError(where, f"{WEIGHT_FACT} is {own!r}, must be a number from 0 to {_MOST}")
         if not self.weights:
             return float(own)
-        name = _relative(str(record.image), self.folder)
+        name = relative_path(str(record.image), self.folder)
         return float(own) * math.prod(f for pattern, f in self.weights if fnmatchcase(name, pattern))
 
 
-def _relative(image: str, folder: Path) -> str:
+def relative_path(image: str, folder: Path) -> str:
     """A picture's path as the patterns of ``data.weights`` see it: relative to the data folder, with "/"."""
     if os.path.isabs(image):
         path, base = Path(image), folder.absolute()
@@ -135,7 +135,7 @@ def idle_patterns(weights: Mapping[str, float], images: Iterable[str], folder: P
     """A note for every pattern of ``data.weights`` that matches none of the pictures."""
     idle = set(weights)
     for image in images if idle else ():
-        name = _relative(image, folder)
+        name = relative_path(image, folder)
         idle = {pattern for pattern in idle if not fnmatchcase(name, pattern)}
         if not idle:
             break

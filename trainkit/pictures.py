@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tqdm import tqdm
 
 from captionkit import CaptionkitError, CaptionPipeline, Record, read_records
+from trainkit.balance import BalanceConfig
 from trainkit.buckets import BucketConfig
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.images import MAX_PIXELS
@@ -53,6 +54,15 @@ class DataConfig(BaseModel):
     itself."""
     buckets: BucketConfig = BucketConfig()
     """Shapes in which pictures are trained."""
+    repeats: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """How often pictures are drawn in a pass, by patterns of their path relative to ``path``: "cosplay/*" is
+    3, or 0.5 for every second pass, or 0 to leave them out. All that match multiply. Every repeat has a
+    caption of its own."""
+    repeats_by: str | None = None
+    """The fact of a record that says the same of its picture, such as "kohya.num_repeats"; a picture without
+    it is drawn once."""
+    balance: BalanceConfig | None = None
+    """Draw pictures with rare tags more often."""
     chunk_window: int = Field(default=0, ge=0, le=1024)
     """How many micro-batches of a bucket are sorted together by the chunks of their captions, so that fewer
     are filled up; 0 does not sort."""

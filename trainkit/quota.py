@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainkit.draws import derived_seed
+from trainkit.keys import mixed
 
 _AT_ONCE = 1 << 18
 """Pictures that are counted in one go, so that millions need no memory to speak of."""
@@ -28,7 +29,7 @@ class Quota:
     def __init__(self, seed: int, weights: NDArray[np.float32] | None = None) -> None:
         self.seed = seed
         self.weights = weights
-        self._base = np.uint64(derived_seed(seed, "quota"))
+        self._base = derived_seed(seed, "quota")
 
     @property
     def uniform(self) -> bool:
@@ -65,12 +66,6 @@ class Quota:
         return float(num_pictures) if self.weights is None else float(self.weights.sum(dtype=np.float64))
 
     def _begin(self, pictures: Indices) -> NDArray[np.float64]:
-        """u of each picture: 24 bits of its number, mixed by splitmix64 (Steele et al. 2014), so that
-        e w + u is exact."""
-        with np.errstate(over="ignore"):
-            x = self._base + (pictures.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-            x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            x ^= x >> np.uint64(31)
-        u: NDArray[np.float64] = (x >> np.uint64(40)).astype(np.float64) / 2.0**24
+        """u of each picture: 24 bits that its number and the seed give, so that e w + u is exact."""
+        u: NDArray[np.float64] = (mixed(pictures.astype(np.uint64), self._base) >> np.uint64(40)) / 2.0**24
         return u

@@ -33,9 +33,17 @@ from trainkit.latents import Moments, encode
 from trainkit.loss import loss_weights
 from trainkit.models import Denoiser, Model, load_model, prepare_networks
 from trainkit.optim import Parts, chosen, trainable_parts
-from trainkit.phases import Phase, history, make_phases, require_past, require_trained
+from trainkit.phases import (
+    Phase,
+    history,
+    make_phases,
+    merged_buckets,
+    require_past,
+    require_trained,
+)
 from trainkit.picture import Picture, PictureReader
 from trainkit.pictures import DataSet, Skipped, read_data
+from trainkit.repeats import repeats_of
 from trainkit.sample import check_prompts
 from trainkit.schedule import NoiseSchedule, make_schedule
 from trainkit.sharding import Sharding, copy_hollow, put_all_together, shard, take_sharding
@@ -44,6 +52,7 @@ from trainkit.stretches import Past
 from trainkit.text import Tokens
 from trainkit.validation import Validator
 from trainkit.watchdog import Watchdog
+from trainkit.windows import Chunks
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,16 @@ class Setup:
         """
         phases = self.phases
         if history(phases, past.samples_seen) != past.history:
-            phases = make_phases(self.run, self.data.sizes, self.accelerator.num_processes, past=past)
+            phases = make_phases(
+                self.run,
+                self.data.sizes,
+                self.accelerator.num_processes,
+                weights=self.phases[0].plan.weights,
+                chunks=tuple(
+                    Chunks(self.data.pictures, pipeline, self.tokens) for pipeline in self.pipelines
+                ),
+                past=past,
+            )
         require_past(phases, past)
         return replace(self, phases=phases)
 
@@ -274,12 +292,16 @@ def _set_up(run: RunConfig, accelerator: Accelerator, watchdog: Watchdog, shardi
     watchdog.doing("reading the data set", patient=True)
     everything = read_data(run.data, pipelines, progress=accelerator.is_main_process)
     data, kept_apart = split(everything, run.validation)
-    phases = make_phases(run, data.sizes, accelerator.num_processes)
+    repeats = repeats_of(run.data, data)
+    chunks = tuple(Chunks(data.pictures, pipeline, tokens) for pipeline in pipelines)
+    phases = make_phases(run, data.sizes, accelerator.num_processes, weights=repeats.weights, chunks=chunks)
     parts = trainable_parts(model.denoiser)
     require_trained(phases, parts)
     trained = {f"{name}.{key}" for own in runs for name, w in chosen(own.optim, parts).items() for key in w}
     if accelerator.is_main_process:
         report_skipped(data, run.out)
+        for note in (*repeats.notes, *merged_buckets(phases)):
+            print(f"note: {note}", flush=True)
         write_statistics(data, run.out / "data.json", name=run.data.path.stem)
     return Setup(
         run=run,
