@@ -20,7 +20,7 @@ from tests.trainkit.processes import command, kill_when, run, steps_logged, writ
 from tests.trainkit.tiny import run_data
 from trainkit.cache.shard import write_shard
 from trainkit.checkpoint import latest_checkpoint, read_progress
-from trainkit.errors import CheckpointError, LaunchError, TrainkitError
+from trainkit.errors import CheckpointError, ConfigError, LaunchError, TrainkitError
 from trainkit.feed import Batch
 from trainkit.log import read_log
 from trainkit.loss import Losses
@@ -300,7 +300,7 @@ def test_other_pictures_or_a_past_that_is_not_the_run_s_do_not_go_on(
         train_here(out, tiny_model, own_pictures, samples=None, phases=phases)
     (own_pictures / "004.png").unlink()
     (own_pictures / "004.json").unlink()
-    with pytest.raises(CheckpointError, match=r"was made with 21 pictures, this run has 20"):
+    with pytest.raises(ConfigError, match=r'data is "20 pictures, .* was made with "21 pictures, '):
         train_here(out, tiny_model, own_pictures, samples=32)
 
 
