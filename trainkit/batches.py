@@ -140,19 +140,25 @@ class BatchPlan:
         """What is left of a bucket's visits before pass ``after``, when of pass ``epoch`` the batches
         ``taken`` are gone, and all those before it."""
         first, end = (int(found[bucket]) for found in self._first_and_end(epoch))
-        begin = first * self.batch
-        visits = self._streams.at(
-            bucket, begin, int(self._streams.ends_before(after)[bucket]) - begin, after - 1
-        )
         gone = np.zeros(end - first, dtype=np.bool_)
         gone[taken - first] = True
+        # What is gone at the beginning need not be looked at: at the end of a pass that is nearly all.
+        size = 1 if self._window is None else self._window.size
+        skipped = int(np.argmin(gone)) if not gone.all() else len(gone)
+        skipped -= skipped % size if skipped < len(gone) else 0
+        begin = (first + skipped) * self.batch
+        count = int(self._streams.ends_before(after)[bucket]) - begin
+        visits = self._streams.at(bucket, begin, count, after - 1)
+        gone = gone[skipped:]
         if self._window is not None:
-            visits = self._with_sorted(visits, bucket, epoch, gone)
+            visits = self._with_sorted(visits, bucket, epoch, skipped // size, gone)
         rest = np.ones(len(visits), dtype=np.bool_)
         rest[: len(gone) * self.batch] = np.repeat(~gone, self.batch)
         return visits.take(rest)
 
-    def _with_sorted(self, visits: Visits, bucket: int, epoch: int, gone: NDArray[np.bool_]) -> Visits:
+    def _with_sorted(
+        self, visits: Visits, bucket: int, epoch: int, first_turn: int, gone: NDArray[np.bool_]
+    ) -> Visits:
         """The visits in the order that their windows give them, as far as it matters which are left: a window
         of which nothing or everything is gone need not be sorted."""
         assert self._window is not None
@@ -162,7 +168,7 @@ class BatchPlan:
             of_window = gone[turn * size : (turn + 1) * size]
             place = slice(turn * size * self.batch, (turn * size + len(of_window)) * self.batch)
             half = of_window.any() and not of_window.all()
-            parts.append(self._sorted(epoch, bucket, turn) if half else visits.take(place))
+            parts.append(self._sorted(epoch, bucket, first_turn + turn) if half else visits.take(place))
         return joined([*parts, visits.take(slice(len(gone) * self.batch, None))])
 
     def _first_and_end(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
