@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.trainkit.processes import PATIENCE, environment
+from tests.trainkit.processes import PATIENCE, command, environment, run, steps_logged, write_run
 from tests.trainkit.test_feed import make_feed
 from trainkit.errors import LoaderError, TrainkitError
 from trainkit.feed import Batch, Feed
 from trainkit.loader import micro_batches
+from trainkit.log import read_log
 from trainkit.packed import pack, unpack
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.bool, torch.uint8]
@@ -252,6 +253,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}]
 from tests.trainkit.test_feed import make_feed
 from trainkit.loader import micro_batches
+from trainkit.log import read_log
 batches = micro_batches(make_feed(Path({pictures!r})), 0, 10_000, workers=2)
 next(batches)
 print("ready", flush=True)
@@ -285,3 +287,34 @@ def test_workers_never_outlive_the_training_process(pictures: Path, end: str) ->
         while any(map(alive, workers)):
             assert time.monotonic() < stop, "a worker lives on"
             time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_run_whose_workers_are_killed_ends_in_the_same_weights(
+    tmp_path: Path, tiny_model: Path, pictures: Path
+) -> None:
+    whole = write_run(tmp_path / "whole", tiny_model, pictures, samples=160)
+    done = run(command("train", whole))
+    assert done.returncode == 0, done.stderr
+    again = write_run(tmp_path / "again", tiny_model, pictures, samples=160)
+    words, out = (
+        command("train", again, "data.workers=2", "data.worker_restarts=4"),
+        tmp_path / "again" / "out",
+    )
+    with subprocess.Popen(
+        words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        end = time.monotonic() + PATIENCE
+        for steps in (3, 9):
+            while steps_logged(out) < steps:
+                assert time.monotonic() < end, "the run does not get on"
+                time.sleep(0.01)
+            for pid in workers_of(process.pid):
+                os.kill(pid, signal.SIGKILL)
+        printed, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, printed
+    events = read_log(out / "events.jsonl")
+    assert len(events) == 4
+    assert all("was killed" in event["text"] for event in events)
+    for file in (tmp_path / "whole" / "out" / "model").rglob("*.safetensors"):
+        assert file.read_bytes() == (out / file.relative_to(tmp_path / "whole" / "out")).read_bytes()

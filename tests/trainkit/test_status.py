@@ -269,20 +269,26 @@ def test_a_real_run_tells_of_itself_running_stopped_killed_and_finished(
 
     # Running, then asked to stop.
     with subprocess.Popen(
-        words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        words,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     ) as process:
         wait_for(lambda: steps_logged(out) >= 3)
         status = json.loads(run(command("status", out, "--json")).stdout)
         assert status["state"] == "running"
         assert status["samples"] >= 24
         assert status["start"]["pid"] == process.pid
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)  # To its data worker too, which must not mind.
         printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143, printed
     stopped = run(command("status", path, "--check"))
     assert (stopped.returncode, stopped.stderr) == (1, "")
     assert "not running: stopped" in stopped.stdout
     assert (told / "failure").read_text().startswith("stopped: SIGTERM: stopped after ")
+    assert "data worker" not in printed
     # In a file a bar is lines.
     assert "\r" not in printed
     assert "\033" not in printed
