@@ -42,7 +42,7 @@ class Proxy(BaseHTTPRequestHandler):
             return
         fails = "status" in orders and asked <= orders.get("count", asked)
         if self.command == "GET" and fails and orders.get("only", "") in self.path:
-            self._answer(orders["status"], {}, b"")
+            self._answer(orders["status"], {"Content-Type": "application/xml"}, _SLOW_DOWN)
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         there = http.client.HTTPConnection(TARGET, timeout=60)
@@ -71,6 +71,8 @@ class Proxy(BaseHTTPRequestHandler):
         """Silent."""
 
 
+_SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+"""What S3 says with a 503; s3fs asks again in silence when it reads that."""
 _OWN = {"content-length", "transfer-encoding", "connection", "date", "server"}
 
 if __name__ == "__main__":

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import multiprocessing
 import random
+import resource
+import struct
+import time
+import warnings
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +24,7 @@ from PIL import Image
 
 from trainkit.buckets import fit
 from trainkit.errors import PictureError
-from trainkit.images import decode, to_bucket, to_image, to_tensor
+from trainkit.images import MAX_PIXELS, decode, to_bucket, to_image, to_tensor
 
 
 def read_layers(path: Path, ground: str = "white") -> tuple[Image.Image, Image.Image | None]:
@@ -188,3 +196,113 @@ def test_damaged_files_raise_nothing_else(tmp_path: Path, kind: str) -> None:
         except PictureError:
             refused += 1
     assert refused > 0
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, *chunks: bytes) -> bytes:
+    """A PNG that says it is so large; its pixels are zeros, 1 bit each."""
+    rows = zlib.compressobj(9)
+    packed = b"".join(rows.compress(bytes(1 + (width + 7) // 8)) for _ in range(height)) + rows.flush()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """The most memory in MiB that a forked process takes for something."""
+    ours, theirs = multiprocessing.get_context("fork").Pipe()
+
+    def measured() -> None:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with contextlib.suppress(PictureError):
+            work()
+        theirs.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+
+    process = multiprocessing.get_context("fork").Process(target=measured)
+    process.start()
+    assert ours.poll(60)
+    found: int = ours.recv()
+    process.join()
+    return found
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    # 1.2 MB on the way to 40 GB: Pillow refuses what is over its own limit, and we what is over ours.
+    for width, height, limit in ((100_000, 100_000, MAX_PIXELS), (9_000, 9_000, 10_000_000)):
+        bomb = png(width, 8)
+        bomb = bomb.replace(
+            chunk(b"IHDR", struct.pack(">IIBBBBB", width, 8, 1, 0, 0, 0, 0)),
+            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)),
+        )
+        with pytest.raises(PictureError) as caught:
+            decode(bomb, "bomb.png", max_pixels=limit)
+        assert f"more than data.max_pixels allows ({limit:,}); make it smaller" in caught.value.reason
+        assert caught.value.picture == "bomb.png"
+        assert peak_of(lambda bomb=bomb, limit=limit: decode(bomb, "", max_pixels=limit)) < 20  # type: ignore[misc]
+
+
+def test_a_picture_at_the_limit_is_decoded_and_one_over_it_is_not() -> None:
+    buffer = io.BytesIO()
+    speckled(40, 30).save(buffer, "PNG")
+    assert decode(buffer.getvalue(), "a.png", max_pixels=1200)[0].size == (40, 30)
+    with pytest.raises(
+        PictureError, match=r"40x30 are 1,200 pixels, more than data.max_pixels allows \(1,199\)"
+    ):
+        decode(buffer.getvalue(), "a.png", max_pixels=1199)
+
+
+def test_a_large_picture_is_no_warning() -> None:
+    # 100 million pixels are over what Pillow warns of; with warnings as errors that was once a crash.
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", Image.DecompressionBombWarning
+        )  # As the module says; pytest forgot it.
+        assert decode(png(10_000, 10_000), "a.png")[0].size == (10_000, 10_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PictureError, match="bomb"):
+            decode(png(10_000, 10_000), "a.png")
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt"])
+def test_bombs_beside_the_pixels_of_a_png_are_refused(kind: bytes) -> None:
+    packed = zlib.compress(bytes(300_000_000), 9)
+    start = {b"iCCP": b"name\0\0", b"zTXt": b"key\0\0", b"iTXt": b"key\0\1\0\0\0"}[kind]
+    bomb = png(8, 8, chunk(kind, start + packed))
+    assert len(bomb) < 400_000
+    with pytest.raises(PictureError, match=r"too large|cannot be decoded"):
+        decode(bomb, "bomb.png")
+    assert peak_of(lambda: decode(bomb, "")) < 20
+
+
+def test_huge_exif_is_bounded_by_its_file() -> None:
+    # An IFD that claims 65,535 entries of 4 GB each.
+    entries = b"".join(struct.pack(">HHII", 0x9000 + i % 4000, 7, 0xFFFFFFFF, 26) for i in range(65_535))
+    exif = b"MM\0*\0\0\0\x08" + struct.pack(">H", 65_535) + entries + bytes(4)
+    bomb = png(8, 8, chunk(b"eXIf", exif))
+    began = time.monotonic()
+    assert peak_of(lambda: decode(bomb, "a.png")) < 100
+    assert time.monotonic() - began < 20
+
+
+def test_of_an_animation_the_first_picture_is_taken_however_many_there_are() -> None:
+    first, other = Image.new("P", (16, 16), 1), Image.new("P", (16, 16), 2)
+    for image in (first, other):
+        image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=[other], loop=0)
+    data = buffer.getvalue()
+    frame = data[data.rindex(b"\x21\xf9") : -1]
+    many = data[:-1] + frame * 200_000 + b";"
+    began = time.monotonic()
+    assert decode(many, "many.gif")[0].getpixel((3, 3)) == (255, 0, 0)
+    assert time.monotonic() - began < 5
+
+
+def test_formats_that_start_programs_are_no_pictures() -> None:
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    with pytest.raises(PictureError, match="is not a picture that Pillow can read"):
+        decode(postscript, "a.jpg")
