@@ -79,7 +79,7 @@ def read_spread(path: Path, points: int, around: int = 1 << 14) -> list[list[dic
     try:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
-            around = min(around, max(512, end // max(1, points)))
+            around = min(around, max(4096, end // max(1, points)))
             room = max(0, end - around)
             for start in sorted({room * i // max(1, points - 1) for i in range(points)}):
                 file.seek(start)
