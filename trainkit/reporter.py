@@ -44,8 +44,10 @@ class Reporter:
     process."""
 
     def __init__(
-        self, run: RunConfig, accelerator: Accelerator, samples_seen: int, total_samples: int
+        self, run: RunConfig, accelerator: Accelerator, samples_seen: int, total_samples: int, look: int = 0
     ) -> None:
+        """``look`` is the size of the last step where the model is to be looked at once more after it; what a
+        look that was cut short has told is forgotten."""
         self.run = run
         self.accelerator = accelerator
         self.samples_seen = self._from = samples_seen
@@ -65,9 +67,9 @@ class Reporter:
         self.trackers: Trackers | None = None
         self._stall: Stall | None = None
         if accelerator.is_main_process:
-            self.log = self._open("log.jsonl")
+            self.log = self._open("log.jsonl", samples_seen)
             if run.validation.share or run.probe.pictures:
-                self.validation = self._open("validation.jsonl")
+                self.validation = self._open("validation.jsonl", samples_seen - look)
             settings = run.model_dump(mode="json")
             self.trackers = Trackers(run.trackers, run.tracking, run.out, samples_seen, settings, self.warn)
             self._stall = Stall(run.out, run.alerts.stall_after, self._stalled)
@@ -199,11 +201,11 @@ class Reporter:
         if self.trackers is not None:
             self.trackers.close()
 
-    def _open(self, name: str) -> JsonLog:
-        """A log that goes on where the run does."""
-        log = JsonLog(self.run.out / name, self.samples_seen)
+    def _open(self, name: str, samples: int) -> JsonLog:
+        """A log that goes on where the run does, after so many samples."""
+        log = JsonLog(self.run.out / name, samples)
         if log.damaged:
-            self.warn(f"{name}: {log.damaged} damaged lines behind sample {self.samples_seen} were removed")
+            self.warn(f"{name}: {log.damaged} damaged lines behind sample {samples} were removed")
         return log
 
     def _tell_progress(self, epoch: int, told: Mapping[str, Any]) -> None:

@@ -121,7 +121,7 @@ def _train_through(setup: Setup, stop: Stop, accepted: Collection[str], history:
     if history is not None:
         history.training(samples_seen, total_samples, len(setup.data.pictures), setup.data.fingerprint)
 
-    with contextlib.closing(Reporter(run, accelerator, samples_seen, total_samples)) as reporter:
+    with contextlib.closing(Reporter(run, accelerator, samples_seen, total_samples, look)) as reporter:
         if look:  # A signal came between the last step and what was due after it.
             reporter.enter(phase)
             setup.fill_cache(phase)

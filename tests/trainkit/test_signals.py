@@ -190,6 +190,11 @@ def test_stopped_after_any_step_a_run_ends_as_if_it_had_not_been(
         assert newest.name == f"{samples:012d}"
         assert read_progress(newest).look == 8
         assert not (out / "model").exists()
+    # The last look is made twice: the first one was cut short before the run could end.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainkit.train.write_results", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train_here(out, tiny_model, pictures)
     assert train_here(out, tiny_model, pictures).resumed_from == 64
     expected = results(tmp_path / "whole")
     assert different(results(out), expected) == []
