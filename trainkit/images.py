@@ -18,7 +18,9 @@ from trainkit.buckets import Fit
 from trainkit.errors import PictureError
 
 MAX_PIXELS = 178_956_970
-"""The most pixels of a picture that Pillow decodes: twice what it calls a probable bomb."""
+"""The most pixels of a picture that Pillow decodes at all."""
+PROBABLE_BOMB = MAX_PIXELS // 2
+"""More pixels Pillow takes for a probable bomb."""
 
 # Pillow warns of pictures over 89 million pixels; ``max_pixels`` decides here instead.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -34,7 +36,7 @@ _FORMATS = frozenset(
 
 
 def decode(
-    data: bytes, name: str, ground: str = "white", max_pixels: int = MAX_PIXELS
+    data: bytes, name: str, ground: str = "white", max_pixels: int = PROBABLE_BOMB
 ) -> tuple[Image.Image, Image.Image | None]:
     """A picture upright by its EXIF orientation, transparency laid on ``ground``, mode RGB; and its alpha
     channel (mode L, 255 is opaque), None when it has none. Of an animation the first picture.
@@ -48,12 +50,8 @@ def decode(
                 size = f"{opened.width}x{opened.height}"
                 raise PictureError(name, _too_many(f"{size} are {pixels:,} pixels", max_pixels))
             opened.load()
-            upright = _eight_bits(ImageOps.exif_transpose(opened))
-            if not upright.has_transparency_data:
-                return upright.convert("RGB"), None
-            layer = upright.convert("RGBA")
-            over = Image.new("RGBA", layer.size, ImageColor.getcolor(ground, "RGBA"))
-            return Image.alpha_composite(over, layer).convert("RGB"), layer.getchannel("A")
+            ImageOps.exif_transpose(opened, in_place=True)
+            return _on_ground(_eight_bits(opened), ground)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -65,7 +63,18 @@ def decode(
         raise PictureError(name, f"cannot be decoded ({error or type(error).__name__})") from error
 
 
-def decode_gray(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def _on_ground(image: Image.Image, ground: str) -> tuple[Image.Image, Image.Image | None]:
+    """A picture without transparency in RGB, and its alpha channel. No copy is made that can be spared:
+    three at most of four bytes a pixel are in memory."""
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB"), None
+    layer = image if image.mode == "RGBA" else image.convert("RGBA")
+    alpha = layer.getchannel("A")
+    laid = Image.alpha_composite(Image.new("RGBA", layer.size, ImageColor.getcolor(ground, "RGBA")), layer)
+    return laid.convert("RGB"), alpha
+
+
+def decode_gray(data: bytes, name: str, max_pixels: int = PROBABLE_BOMB) -> Image.Image:
     """A picture as gray, upright, mode L; raises PictureError as `decode` does."""
     return decode(data, name, "black", max_pixels)[0].convert("L")
 

@@ -14,7 +14,7 @@ from PIL import Image
 from captionkit import CaptionPipeline, Record
 from trainkit.buckets import Size
 from trainkit.errors import PictureError
-from trainkit.images import MAX_PIXELS, decode, decode_gray
+from trainkit.images import PROBABLE_BOMB, decode, decode_gray
 from trainkit.masks import Masks, fitting, mask_of
 from trainkit.place import Place
 from trainkit.store.store import Store
@@ -50,7 +50,7 @@ class PictureReader:
     store: Store
     transparent_as: str = "white"
     """Colour that shows through transparent parts."""
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int = PROBABLE_BOMB
 
     def fetch(self, pictures: Iterable[Picture]) -> Iterator[bytes | PictureError]:
         """The bytes of pictures in order, or what is wrong with each, as `Store.fetch`; for the methods that

@@ -20,7 +20,7 @@ from captionkit import CaptionkitError, CaptionPipeline, Record, read_records
 from trainkit.balance import BalanceConfig
 from trainkit.buckets import BucketConfig
 from trainkit.errors import PictureError, TrainkitError
-from trainkit.images import MAX_PIXELS
+from trainkit.images import MAX_PIXELS, PROBABLE_BOMB
 from trainkit.keys import fingerprint_of, keys_of
 from trainkit.latents import VaeDraw
 from trainkit.manifest import Manifest
@@ -80,8 +80,9 @@ class DataConfig(BaseModel):
     verify: bool = True
     """Whether a picture's bytes are compared with the hash that `prepare` took of them. Their number is
     compared in any case."""
-    max_pixels: int = Field(default=MAX_PIXELS, ge=1, le=MAX_PIXELS)
-    """Pictures of more pixels are refused before they are decoded. Decoding takes up to 12 bytes a pixel."""
+    max_pixels: int = Field(default=PROBABLE_BOMB, ge=1, le=MAX_PIXELS)
+    """Pictures of more pixels are refused before they are decoded, which takes up to 13 bytes a pixel in
+    every worker. The default is where Pillow begins to warn; Pillow itself refuses twice as many."""
     transparent_as: str = "white"
     """Colour that shows through transparent parts, a CSS name or #rrggbb."""
     masks: Masks = "none"
