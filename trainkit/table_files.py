@@ -173,6 +173,8 @@ def frugal_memory() -> Iterator[None]:
 def _check_schema(file: Path, schema: Any, *, placed: bool) -> None:
     """Raises TrainkitError for a column that lacks, is there twice, or is of a wrong type."""
     names = schema.names
+    for kind in schema.types:
+        _read_names(kind)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise TrainkitError(f"data.path: {file} has more than one column {twice!r}; keep one of them")
@@ -192,6 +194,14 @@ def _check_schema(file: Path, schema: Any, *, placed: bool) -> None:
         _check_type(file, schema.field("id"), "text or whole numbers")
     if placed:
         _check_placed(file, schema)
+
+
+def _read_names(kind: Any) -> None:
+    """Raises UnicodeDecodeError for a name inside of a type that is no text."""
+    for i in range(kind.num_fields):
+        field = kind.field(i)
+        assert isinstance(field.name, str)
+        _read_names(field.type)
 
 
 def _check_placed(file: Path, schema: Any) -> None:

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from captionkit import CaptionPipeline
-from tests.trainkit.mutations import mutate
 from tests.trainkit.processes import environment
 from trainkit.apart import split
 from trainkit.errors import PictureError, TrainkitError
@@ -283,6 +282,21 @@ def test_ids_are_looked_through_where_nobody_promises(own: Path) -> None:
         read(own)
 
 
+_WORDS = (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\0\0\0\0", b"\1\0\0\0", b"\x80\0\0\0")
+
+
+def damage(data: bytes, rng: random.Random) -> bytes:
+    """The bytes with some words replaced, as offsets and numbers stand in Arrow files; or cut, or longer."""
+    if rng.random() < 0.1:
+        at = rng.randrange(len(data))
+        return rng.choice([data[:at], data[:at] + rng.randbytes(8) + data[at:], data[at:] + data[:at], b""])
+    damaged = bytearray(data)
+    for _ in range(rng.choice([1, 4, 16])):
+        at = rng.randrange(len(data) // 4) * 4
+        damaged[at : at + 4] = rng.choice([*_WORDS, rng.randbytes(4)])
+    return bytes(damaged[: len(data)])
+
+
 def hostile(folder: Path, scratch: Path, first: int, count: int) -> None:
     """Open damaged copies of a prepared folder and look at all of them; run in a process of its own, which a
     table that lies well enough could end."""
@@ -292,7 +306,7 @@ def hostile(folder: Path, scratch: Path, first: int, count: int) -> None:
         print(seed, flush=True)
         rng = random.Random(seed)
         names = sorted(files) if seed % 4 == 0 else ["part-00000.arrow"]
-        damaged = files | {(name := rng.choice(names)): mutate(files[name], rng)[0]}
+        damaged = files | {(name := rng.choice(names)): damage(files[name], rng)}
         for name, content in damaged.items():
             (scratch / name).write_bytes(content)
         if name != "manifest.json":  # What is found by its length alone is no test of what comes after.
@@ -313,10 +327,10 @@ def hostile(folder: Path, scratch: Path, first: int, count: int) -> None:
                     continue
 
 
-def test_four_hundred_damaged_folders_are_errors_or_data(folder: Path, tmp_path: Path) -> None:
+def test_three_hundred_damaged_folders_are_errors_or_data(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.trainkit.test_prepared import hostile; "
-        "hostile(Path(sys.argv[1]), Path(sys.argv[2]), 0, 400)"
+        "hostile(Path(sys.argv[1]), Path(sys.argv[2]), 0, 300)"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, str(folder), str(tmp_path)],
@@ -326,5 +340,5 @@ def test_four_hundred_damaged_folders_are_errors_or_data(folder: Path, tmp_path:
         check=False,
     )
     assert done.returncode == 0, f"seed {done.stdout.split()[-1:]}: {done.stderr[-3000:]}"
-    assert done.stdout.split() == [str(seed) for seed in range(400)]
+    assert done.stdout.split() == [str(seed) for seed in range(300)]
     assert read_prepared(folder).rows == 21
