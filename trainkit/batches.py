@@ -121,6 +121,13 @@ class BatchPlan:
         sample = self.first_sample + number * self.batch
         return MicroBatch(self._streams.sizes[bucket], _draws(visits, range(sample, sample + self.batch)))
 
+    def prepare(self, number: int) -> None:
+        """Work out what all micro-batches of the pass of ``number`` need, so that worker processes that are
+        forked from here share it."""
+        epoch = self.epoch_of(number)
+        self._order(epoch)
+        self._streams.prepare(epoch)
+
     def owed_after(self, number: int) -> Owed:
         """What the passes that have begun owe after micro-batches 0 to ``number - 1``."""
         if number == 0:

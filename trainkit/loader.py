@@ -103,6 +103,7 @@ def micro_batches(
     """
     if workers == 0:
         return _here(feed, first, end)
+    feed.plan.prepare(first)
     return _Loader(feed, first, end, workers, prefetch, restarts, patience, say)
 
 

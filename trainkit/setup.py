@@ -96,7 +96,8 @@ class Setup:
                 self.accelerator.num_processes,
                 weights=self.phases[0].plan.weights,
                 chunks=tuple(
-                    Chunks(self.data.pictures, pipeline, self.tokens) for pipeline in self.pipelines
+                    Chunks(self.data.pictures, pipeline, self.tokens, self.texts)
+                    for pipeline in self.pipelines
                 ),
                 past=past,
             )
@@ -293,7 +294,7 @@ def _set_up(run: RunConfig, accelerator: Accelerator, watchdog: Watchdog, shardi
     everything = read_data(run.data, pipelines, progress=accelerator.is_main_process)
     data, kept_apart = split(everything, run.validation)
     repeats = repeats_of(run.data, data)
-    chunks = tuple(Chunks(data.pictures, pipeline, tokens) for pipeline in pipelines)
+    chunks = tuple(Chunks(data.pictures, pipeline, tokens, texts) for pipeline in pipelines)
     phases = make_phases(run, data.sizes, accelerator.num_processes, weights=repeats.weights, chunks=chunks)
     parts = trainable_parts(model.denoiser)
     require_trained(phases, parts)

@@ -144,6 +144,11 @@ class Streams:
             epoch += 1
         return joined(parts)
 
+    def prepare(self, epoch: int) -> None:
+        """Permute a pass of all buckets now."""
+        for bucket in range(len(self.sizes)):
+            self._pass(bucket, epoch)
+
     def _part(self, bucket: int, epoch: int, which: slice) -> Visits:
         pictures, draws = self._pass(bucket, epoch)
         pictures = pictures[which]

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from captionkit import CaptionPipeline
+from trainkit.cache.texts import TextCache
+from trainkit.draw import Draw
 from trainkit.errors import PictureError
 from trainkit.picture import Picture
 from trainkit.text import Tokens
-
-if TYPE_CHECKING:
-    from trainkit.draw import Draw
 
 POOL = 32
 """Windows whose batches are mixed. With all windows of a pass mixed, each would be half used in the middle of
@@ -42,12 +40,16 @@ class Chunks:
     pictures: Sequence[Picture]
     pipeline: CaptionPipeline
     tokens: Tokens
+    texts: TextCache | None = None
+    """Which of few captions each draw has; None when every draw has its own."""
 
     def __call__(self, draw: Draw) -> int:
         """The number of chunks of a draw's caption; 1 where there is no record of its picture."""
         try:
-            record = self.pictures[draw.picture].record
+            picture = self.pictures[draw.picture]
         except PictureError:
             return 1
-        caption = self.pipeline.render(record, epoch=draw.epoch, draw=draw.draw, samples=draw.sample)
+        if self.texts is not None:
+            return self.tokens.num_chunks(self.texts.render(self.pipeline, picture, draw).text)
+        caption = self.pipeline.render(picture.record, epoch=draw.epoch, draw=draw.draw, samples=draw.sample)
         return self.tokens.num_chunks(caption.text)
