@@ -174,7 +174,6 @@ def _train_through(setup: Setup, stop: Stop, accepted: Collection[str], history:
                 waited = 0.0
                 for micro in range(accumulate):
                     if alone and stop.waited() > run.stop_within:
-                        prepared.zero_grad(set_to_none=True)
                         leave(setup, phase, optimizer, samples_seen, stop.asked)
                     doing(f"waiting for pictures of step {phase.first_step + step + 1}", samples_seen)
                     part, seconds = _timed(batches)
