@@ -20,7 +20,7 @@ def write_results(setup: Setup, samples_seen: int) -> Path:
     """
     run, denoiser = setup.run, setup.model.denoiser
     folder = run.out / "model"
-    setup.watchdog.doing("writing the model", patient=True)
+    setup.watchdog.doing("writing the model", samples_seen, patient=True)
     with setup.whole_model(everywhere=False) as model:
         if setup.accelerator.is_main_process:
             with merged(model.denoiser):
