@@ -26,6 +26,9 @@ class Remote:
         self.tally = Tally()
         self._lock = threading.Lock()
         self._given_up = threading.Event()
+        self._hopeless: set[str] = set()
+        """Objects that were asked for in vain while others came. In a tar lie thousands of pictures: it is
+        not waited for each of them."""
         self._systems: dict[str, Any] = {}
 
     def get(self, place: Place) -> bytes:
@@ -45,7 +48,7 @@ class Remote:
                 if not may_pass(error):
                     raise PictureError(place.name, in_words(error)) from error
                 wait = self._wait(place, attempt)
-                if time.monotonic() + wait > began + self.config.patience:
+                if place.path in self._hopeless or time.monotonic() + wait > began + self.config.patience:
                     raise self._too_late(place, store, began, error) from error
                 with self.tally.waiting(f"{store}: {in_words(error)}", self.config.patience):
                     given_up = self._given_up.wait(wait)
@@ -54,6 +57,7 @@ class Remote:
             else:
                 self.tally.answered()
                 self._given_up.clear()
+                self._hopeless.discard(place.path)
                 return data
         raise AssertionError("counts for ever")
 
@@ -80,8 +84,9 @@ class Remote:
 
     def _too_late(self, place: Place, store: str, began: float, error: Exception) -> Exception:
         seconds = f"{time.monotonic() - began:.0f} s"
-        if self.tally.answered_at > began:
-            return PictureError(place.name, f"{in_words(error)}, again and again for {seconds}")
+        if place.path in self._hopeless or self.tally.answered_at > began:
+            self._hopeless.add(place.path)
+            return PictureError(place.name, f"{in_words(error)}, and nothing else for {seconds}")
         self._given_up.set()
         return StoreError(
             f"{store} handed over nothing for {seconds} (data.store.patience is {self.config.patience:g} s), "
