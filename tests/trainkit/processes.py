@@ -31,11 +31,11 @@ def write_run(folder: Path, model: Path, data: Path, **changes: Any) -> Path:
     """A run file as JSON would have it, in TOML; its `out` is <folder>/out."""
     path = folder / "run.toml"
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(_toml(run_data(model, data, folder / "out", **changes)), encoding="utf-8")
+    path.write_text(toml_text(run_data(model, data, folder / "out", **changes)), encoding="utf-8")
     return path
 
 
-def _toml(data: dict[str, Any]) -> str:
+def toml_text(data: dict[str, Any]) -> str:
     """Plain data as TOML: every table inline."""
 
     def inline(value: Any) -> str:
