@@ -252,19 +252,26 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = [{root!r}]
 from tests.trainkit.test_feed import make_feed
+from tests.trainkit.test_loader import Troubled
 from trainkit.loader import micro_batches
-from trainkit.log import read_log
-batches = micro_batches(make_feed(Path({pictures!r})), 0, 10_000, workers=2)
-next(batches)
+marks = Path({marks!r})
+marks.mkdir()
+feed = Troubled(**vars(make_feed(Path({pictures!r}))), trouble=lambda: time.sleep(1000), at=2, marks=marks)
+batches = micro_batches(feed, 0, 10_000, workers=2)
+next(batches), next(batches)
+while not list(marks.iterdir()):  # From here on one worker waits for its socket, and one is busy.
+    time.sleep(0.01)
 print("ready", flush=True)
 {then}
 """
 
 
 @pytest.mark.parametrize("end", ["SIGKILL", "exit"])
-def test_workers_never_outlive_the_training_process(pictures: Path, end: str) -> None:
+def test_workers_never_outlive_the_training_process(pictures: Path, tmp_path: Path, end: str) -> None:
     then = "sys.exit(3)" if end == "exit" else "time.sleep(1000)"
-    code = ALONE.format(root=os.getcwd(), pictures=str(pictures), then=f"sys.stdin.readline(); {then}")
+    then = f"sys.stdin.readline(); {then}"
+    marks = str(tmp_path / "marks")
+    code = ALONE.format(root=os.getcwd(), pictures=str(pictures), marks=marks, then=then)
     with subprocess.Popen(
         [sys.executable, "-c", code],
         env=environment(),
