@@ -223,8 +223,8 @@ def _fetch_some(config: DataConfig, pictures: Rows) -> tuple[str, ...]:
     """Fetch a few pictures that lie in stores, so that a wrong name, missing rights or a missing package are
     found now.
 
-    Returns a note when some cannot be had. Raises TrainkitError when none can, or when nothing is known of
-    their masks; StoreError when the store does not answer.
+    Returns notes of those that cannot be had, and of what was asked for again. Raises TrainkitError when
+    none can, or when nothing is known of their masks; StoreError when the store does not answer.
     """
     remote: list[Picture] = []
     problems: list[PictureError] = []
@@ -237,15 +237,18 @@ def _fetch_some(config: DataConfig, pictures: Rows) -> tuple[str, ...]:
         else:
             if picture.place.remote:
                 remote.append(picture)
-    found = config.reader.fetch(remote)
-    problems += [outcome for outcome in found if isinstance(outcome, PictureError)]
+    reader = config.reader
+    problems += [outcome for outcome in reader.fetch(remote) if isinstance(outcome, PictureError)]
+    notes = [f"data.path: {trouble}"] if (trouble := reader.store.take_trouble()) else []
     if problems and len(problems) == len(tried):
         raise TrainkitError(
             f"data.path: none of {len(tried)} pictures that were tried can be had, such as\n  {problems[0]}"
         )
     if problems and remote:
-        return (f"data.path: {len(problems)} of {len(tried)} pictures cannot be had, such as {problems[0]}",)
-    return ()
+        notes.append(
+            f"data.path: {len(problems)} of {len(tried)} pictures cannot be had, such as {problems[0]}"
+        )
+    return tuple(notes)
 
 
 def _from_records(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], progress: bool) -> DataSet:

@@ -3,8 +3,8 @@
 Usage: python faulty_proxy.py PORT TARGET ORDERS
 
 ORDERS is a JSON file, read at every request: ``status`` is answered in place of an answer to GETs with
-``only`` in their path (default all), for the next ``count`` (default without end); ``latency`` seconds pass
-before any answer; ``hang`` waits with every GET for so many seconds and then closes; ``cut`` sends only half
+``only`` in their path (default all), for the next ``count`` (default without end) ``after`` so many; ``latency``
+seconds pass before any answer; ``hang`` waits with every GET for so many seconds and then closes; ``cut`` sends only half
 of what there is. Every request is noted in ORDERS with the suffix .log.
 """
 
@@ -40,7 +40,8 @@ class Proxy(BaseHTTPRequestHandler):
             time.sleep(orders["hang"])
             self.close_connection = True
             return
-        fails = "status" in orders and asked <= orders.get("count", asked)
+        asked -= orders.get("after", 0)
+        fails = "status" in orders and 0 < asked <= orders.get("count", asked)
         if self.command == "GET" and fails and orders.get("only", "") in self.path:
             self._answer(orders["status"], {"Content-Type": "application/xml"}, _SLOW_DOWN)
             return

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.trainkit.tiny import ROOT
-from trainkit.prepare import prepare
+from trainkit.prepare import PrepareConfig, prepare
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "nobody",
@@ -105,11 +105,7 @@ def pack(pictures: Path, folder: Path, *, in_each: int = 7) -> Path:
 
 def prepared(tars: Path, out: Path, root: str | None = None) -> Path:
     """The manifest of a folder of tars, whose pictures lie at ``root`` when it is used."""
-    prepare(tars, out, processes=1)
-    if root is not None:
-        summary = out / "manifest.json"
-        told = json.loads(summary.read_text("utf-8"))
-        summary.write_text(json.dumps(told | {"root": root}), encoding="utf-8")
+    prepare(tars, out, PrepareConfig(stored_at=root), processes=1)
     return out
 
 

@@ -279,13 +279,16 @@ def test_a_run_from_s3_is_the_run_from_the_disk_though_it_answers_503(
 ) -> None:
     near = losses(tiny_model, both.near, tmp_path / "near", StoreConfig(), latents=latents)
     orders = tmp_path / "orders.json"
-    order(orders, status=503, count=30)
+    order(orders, status=503, after=8, count=30)  # Eight are tried before a run begins.
     with proxy(both.server, orders) as url:
         store = at(url, longest_wait=0.5)
         far = losses(tiny_model, both.far, tmp_path / "far", store, latents=latents)
     assert len([1 for status, *_ in answered(orders) if status == 503]) == 30
     assert len(near) == 3
     assert far == near
+    if latents == "live":
+        progress = json.loads((tmp_path / "far/progress.json").read_text("utf-8"))
+        assert sum(progress["store_failures"].values()) == 30
     for name in ("near", "far"):
         assert (tmp_path / name / "skipped.jsonl").read_text("utf-8") == ""
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in (tmp_path / "far/run.json").read_text("utf-8")

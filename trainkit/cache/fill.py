@@ -10,6 +10,7 @@ others.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -138,7 +139,7 @@ def fill_latents(
         tqdm(
             total=total, desc="encoding latents", unit="pic", disable=not progress, leave=False, **bar_style()
         ) as bar,
-        ThreadPoolExecutor(_threads()) as decoders,
+        ThreadPoolExecutor(_threads(pictures, reader)) as decoders,
     ):
         with shared(cache.store, blocks, rank, world) as work:
             filler.run(work, decoders, bar)
@@ -224,8 +225,13 @@ def _require_room(cache: LatentCache, blocks: list[LatentBlock], vae: Any) -> No
     tqdm.write(told if free is None else f"{told}, {gigabytes(free)} are free")
 
 
-def _threads() -> int:
-    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+def _threads(pictures: Sequence[Picture], reader: PictureReader) -> int:
+    """One for each core; pictures that come from a store are waited for by more."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(PictureError):
+        if pictures[0].place.remote:
+            return max(min(16, cores), reader.store.config.threads)
+    return min(16, cores)
 
 
 @dataclass(frozen=True, slots=True)
