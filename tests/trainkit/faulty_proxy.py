@@ -3,9 +3,9 @@
 Usage: python faulty_proxy.py PORT TARGET ORDERS
 
 ORDERS is a JSON file, read at every request: ``status`` is answered in place of an answer to GETs with
-``only`` in their path (default all), for the next ``count`` (default without end) ``after`` so many; ``latency``
-seconds pass before any answer; ``hang`` waits with every GET for so many seconds and then closes; ``cut`` sends only half
-of what there is. Every request is noted in ORDERS with the suffix .log.
+``only`` in their path (default all), for the next ``count`` (default without end) ``after`` so many;
+``latency`` seconds pass before any answer; ``hang`` waits with every GET for so many seconds and then closes;
+``cut`` sends only half of what there is. Every request is noted in ORDERS with the suffix .log.
 """
 
 from __future__ import annotations
