@@ -8,6 +8,7 @@ from typing import Any
 
 from captionkit import CaptionPipeline
 from trainkit.apart import split
+from trainkit.check_buckets import about_buckets, describe_buckets, padded_share
 from trainkit.config import RunConfig, caption_pipeline, phase_runs
 from trainkit.errors import TrainkitError
 from trainkit.model_folder import check_model_folder
@@ -16,8 +17,10 @@ from trainkit.optim import PARTS, PartName, find_optimizer, learning_rate
 from trainkit.phases import Phase, make_phases, require_trained
 from trainkit.picture import Picture
 from trainkit.pictures import DataSet, read_data
+from trainkit.repeats import repeats_of
 from trainkit.sample import check_prompts
 from trainkit.text import Tokens
+from trainkit.windows import Chunks
 
 _DRAWS = 2000
 """Captions rendered to count their tokens; a share of 5 % is then known to within 1 %."""
@@ -43,14 +46,21 @@ def check_run(
     seen = data.spread(_DRAWS)
     report["data"] = _about_data(data, seen) | {"held_out": len(apart.pictures)}
     try:
-        phases = make_phases(run, data.sizes, devices)
+        repeats = repeats_of(run.data, data)
+        counters = pipelines if tokens is not None else []
+        chunks = [Chunks(data.pictures, pipeline, tokens) for pipeline in counters if tokens is not None]
+        phases = make_phases(run, data.sizes, devices, weights=repeats.weights, chunks=chunks)
         require_trained(
             phases, {name: {} for name in PARTS if name == "unet" or run.model.train_text_encoder}
         )
     except TrainkitError as error:
         return report, [*problems, str(error)], ()
+    report["data"]["notes"] += repeats.notes
     report["run"] = _about_run(run, data, phases, devices)
-    report["phases"] = [_about_phase(phase, phases[-1].end, run.model.train_text_encoder) for phase in phases]
+    report["phases"] = [
+        _about_phase(phase, phases[-1].end, run.model.train_text_encoder) | about_buckets(phase, data.sizes)
+        for phase in phases
+    ]
     if tokens is not None:
         for about, phase, pipeline in zip(report["phases"], phases, pipelines, strict=False):
             about["captions"] = _about_captions(seen, phase, pipeline, tokens)
@@ -111,17 +121,13 @@ def _about_run(run: RunConfig, data: DataSet, phases: tuple[Phase, ...], devices
         "devices": devices,
         "optimizer_steps": phases[-1].first_step + phases[-1].steps,
         "samples": phases[-1].end,
-        "epochs": round(phases[-1].end / len(data.pictures), 3),
+        "epochs": round(phases[-1].end / phases[-1].plan.mean_pass, 3),
         "goes_on_from": int(found[-1]) if found else 0,
     }
 
 
 def _about_phase(phase: Phase, total_samples: int, train_text: bool) -> dict[str, Any]:
-    run, placement, plan = phase.run, phase.placement, phase.plan
-    counts = Counter(
-        {size: n for size, n in zip(placement.buckets, placement.counts.tolist(), strict=True) if n}
-    )
-    ordered = sorted(counts, key=lambda size: size[0] / size[1])
+    run, plan = phase.run, phase.plan
     parts: list[PartName] = [name for name in PARTS if name == "unet" or train_text]
     return {
         "name": phase.name,
@@ -131,11 +137,6 @@ def _about_phase(phase: Phase, total_samples: int, train_text: bool) -> dict[str
         "batch": f"{run.batch} per device x {run.accumulate} accumulated x {plan.batch // run.batch} = "
         f"{phase.group}",
         "optimizer": run.optim.optimizer,
-        "resolution": run.data.buckets.resolution,
-        "buckets": [{"width": w, "height": h, "pictures": counts[w, h]} for w, h in ordered],
-        "enlarged": placement.enlarged,
-        "kept_after_crop": round(placement.kept, 4),
-        "area_used": round(placement.used, 4),
         "learning_rates": {
             name: [
                 None
@@ -160,7 +161,8 @@ def _about_captions(
         pipeline.render(p.record, epoch=epoch + turn, samples=samples) for turn in range(rounds) for p in seen
     ]
     lengths = sorted(tokens.count(r.text) for r in drawn)
-    chunks = Counter(max(1, -(-n // tokens.chunk)) for n in lengths)
+    needed = [tokens.num_chunks(r.text) for r in drawn]
+    chunks, batch, window = Counter(needed), phase.plan.batch, phase.run.data.chunk_window
     sources = Counter(r.source for r in drawn)
     return {
         "drawn": len(drawn),
@@ -170,6 +172,8 @@ def _about_captions(
             "most": lengths[-1],
         },
         "chunks": {str(n): round(chunks[n] / len(drawn), 4) for n in sorted(chunks)},
+        "padded": {str(n): round(padded_share(needed, batch, n), 4) for n in sorted({0, 4, window})},
+        "chunk_window": window,
         "sources": {name: round(n / len(drawn), 4) for name, n in sources.most_common()},
         "mirrored": round(sum(r.flip for r in drawn) / len(drawn), 4),
         "examples": [r.text for r in drawn[:3]],
@@ -216,20 +220,8 @@ def _describe_phase(phase: dict[str, Any], before: list[dict[str, Any]], *, titl
     yield f"batch      {phase['batch']} samples per optimizer step, {phase['optimizer']}"
     rates = (f"{part} {_rate(a)} to {_rate(b)}" for part, (a, b) in phase["learning_rates"].items())
     yield f"rates      {', '.join(rates)}"
-    yield (
-        f"crop       {phase['kept_after_crop']:.1%} of the pictures' area kept, {phase['area_used']:.0%} of "
-        f"the resolution {phase['resolution']} used, {phase['enlarged']} pictures enlarged"
-    )
-    if phase["area_used"] < 0.9:
-        yield "           warning: less than 90 % of the area is used; raise data.buckets.max_side"
     same = next((p["name"] for p in before if p["buckets"] == phase["buckets"]), None)
-    if same is not None:
-        yield f"buckets    those of {same}"
-    most = max(b["pictures"] for b in phase["buckets"])
-    for i, b in enumerate(phase["buckets"] if same is None else ()):
-        bar = "#" * max(1, round(24 * b["pictures"] / most))
-        title = "buckets" if i == 0 else ""
-        yield f"{title:<10} {b['width']:>5} x {b['height']:<5} {b['pictures']:>8}  {bar}"
+    yield from describe_buckets(phase, same)
     same = next((p["name"] for p in before if p.get("captions") == phase.get("captions")), None)
     if same is not None:
         yield f"captions   those of {same}"
@@ -238,5 +230,12 @@ def _describe_phase(phase: dict[str, Any], before: list[dict[str, Any]], *, titl
         yield f"captions   {t['median']} tokens in the middle, 95 % under {t['p95'] + 1}, longest {t['most']}"
         shares = (f"{n}: {share:.1%}" for n, share in captions["chunks"].items())
         yield f"           chunks of 75: {', '.join(shares)}"
+        set_to, padded = str(captions["chunk_window"]), captions["padded"]
+        others = (f"{share:.1%} with {n}" for n, share in padded.items() if n not in (set_to, "0"))
+        without = "" if set_to == "0" else f", {padded['0']:.1%} without"
+        yield (
+            f"           {padded[set_to]:.1%} of the chunks are padding with data.chunk_window = {set_to}"
+            f"{without}{''.join(f', {other}' for other in others)}"
+        )
         yield "           " + ", ".join(f"{name}: {share:.1%}" for name, share in captions["sources"].items())
         yield from (f"           | {text or '(empty)'}" for text in captions["examples"])

@@ -1,15 +1,16 @@
-"""The run drawn before it starts: learning rates, phases, and what happens to captions."""
+"""The run drawn before it starts: learning rates, phases, what happens to captions; buckets and crops."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from captionkit import Curve
+from trainkit.check_bucket_plot import draw_buckets, draw_crops
 from trainkit.config import RunConfig, caption_pipeline
 from trainkit.errors import TrainkitError
 from trainkit.optim import PARTS, PartName, learning_rate
@@ -27,14 +28,26 @@ _COLOURS = ("#3366aa", "#cc6633", "#338855", "#aa3377", "#887722", "#5599bb", "#
 _SHADES = ("#eef2f8", "#f8f3ea", "#eef6ee", "#f6eef4")
 
 
-def draw_plan(run: RunConfig, phases: tuple[Phase, ...], path: Path) -> None:
-    """Write the picture. Raises TrainkitError when it cannot be written, or its suffix is no picture's."""
+def draw_plan(
+    run: RunConfig, phases: tuple[Phase, ...], abouts: Sequence[dict[str, Any]], path: Path
+) -> None:
+    """Write the picture; ``abouts`` is what `about_buckets` says of each phase.
+
+    Raises TrainkitError when it cannot be written, or its suffix is no picture's."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, (above, below) = plt.subplots(2, 1, figsize=(11, 8), sharex=True, layout="constrained")
+    figure, panels = plt.subplot_mosaic(
+        [["rates", "rates"], ["captions", "captions"], ["buckets", "crops"]],
+        figsize=(11, 12),
+        height_ratios=[1, 1, 1.1],
+        layout="constrained",
+    )
+    above, below = panels["rates"], panels["captions"]
+    below.sharex(above)
+    above.tick_params(labelbottom=False)
     try:
         per, unit = _unit(phases[-1].end)
         for axes in (above, below):
@@ -44,6 +57,8 @@ def draw_plan(run: RunConfig, phases: tuple[Phase, ...], path: Path) -> None:
         _number_phases(above, phases, per)
         below.set_xlabel(f"samples seen{unit}; {phases[0].plan.num_pictures:,} pictures")
         above.set_xlim(0, phases[-1].end / per)
+        draw_buckets(panels["buckets"], abouts, _COLOURS)
+        draw_crops(panels["crops"], abouts, _COLOURS)
         figure.suptitle(_heading(phases), x=0.01, ha="left", fontsize=11)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")

@@ -10,15 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.trainkit.processes import write_run
 from tests.trainkit.tiny import run_data
 from trainkit.check import check_run, describe
+from trainkit.check_buckets import about_buckets, describe_buckets, padded_share
 from trainkit.cli import main
 from trainkit.config import RunConfig
 from trainkit.errors import TrainkitError
-from trainkit.phases import make_phases
+from trainkit.phases import make_phases, merged_buckets
 from trainkit.run_file import make_run
 from trainkit.train import train
 
@@ -166,6 +169,55 @@ def test_the_plan_counts_what_is_trained(tmp_path: Path, tiny_model: Path, pictu
     assert 0 < held_out < 21
     assert report["data"]["pictures"] == phase.plan.num_pictures == 21 - held_out
     assert train(run).samples_seen == report["run"]["samples"]
+
+
+def test_check_tells_what_buckets_repeats_and_windows_do(
+    tmp_path: Path, tiny_model: Path, pictures: Path
+) -> None:
+    buckets = {"resolution": 64, "max_side": 128, "min_side": 32, "min_pictures": 4}
+    data = {"path": str(pictures), "buckets": buckets, "chunk_window": 2}
+    data |= {"repeats": {"00*": 3, "01*": 0, "x/*": 2}, "balance": {"cap": 1.5}}
+    run = a_run(tmp_path, tiny_model, pictures, samples=None, epochs=4, data=data)
+    report, problems, (made,) = check_run(run)
+    assert problems == []
+    (phase,) = report["phases"]
+    # 21 pictures: ten three times, ten not at all, one once; balance keeps the length.
+    assert phase["pass"]["samples"] == round(made.plan.mean_pass) == 31
+    assert sum(b["batches"] for b in phase["buckets"]) == pytest.approx(31 / 4, abs=0.1)
+    assert report["run"]["epochs"] == pytest.approx(report["run"]["samples"] / 31, abs=1e-3)
+    assert sum(phase["crop"]["histogram"]) == 21
+    assert 0 <= phase["crop"]["median"] <= phase["crop"]["p95"] <= phase["crop"]["most"] < 1
+    notes = "".join(report["data"]["notes"])
+    assert "data.repeats: 'x/*' matches no picture" in notes
+    assert "10 of 21 pictures are left out: their repeats are 0" in notes
+    padded = phase["captions"]["padded"]
+    assert set(padded) == {"0", "2", "4"}
+    assert padded["0"] >= padded["2"] >= padded["4"] >= 0
+    text = describe(report, str(run.out))
+    assert "31 samples; the picture drawn most often is drawn" in text
+    assert "of the chunks are padding with data.chunk_window = 2" in text
+    assert "micro-batches in a pass" in text
+
+
+def test_merged_buckets_are_said_aloud(tmp_path: Path) -> None:
+    sizes = np.array([(64, 64)] * 9 + [(130, 64)], dtype=np.int32)
+    buckets = {"resolution": 64, "max_side": 128, "min_side": 32, "min_pictures": 2}
+    data = {"path": "pictures", "buckets": buckets}
+    run = a_run(tmp_path, tmp_path, tmp_path, data=data)
+    (phase,) = make_phases(run, sizes, 1)
+    about = about_buckets(phase, sizes)
+    assert len(about["buckets"]) == 1
+    (line,) = [line for line in describe_buckets(about, None) if "note" in line]
+    assert "has only 1 pictures, fewer than min_pictures: 1 to 64 x 64; 49.2% of their area is kept" in line
+    assert merged_buckets([phase]) == (line.split("note  ")[1],)
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=60), st.integers(1, 8), st.integers(0, 5))
+def test_padding_is_what_the_longest_of_a_batch_asks_for(chunks: list[int], batch: int, window: int) -> None:
+    found = padded_share(chunks, batch, window)
+    assert 0 <= found <= 1 - 1 / max(chunks) + 1e-9
+    if len(set(chunks)) == 1 or batch == 1:
+        assert found == pytest.approx(0)
 
 
 def test_the_plan_is_drawn(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.trainkit.tiny import ROOT
+from trainkit.check_buckets import about_buckets
 from trainkit.check_plot import draw_plan
 from trainkit.config import RunConfig, caption_pipeline
 from trainkit.optim import learning_rate
@@ -19,11 +21,17 @@ DEVICES = 2
 
 
 @pytest.fixture(scope="module")
-def phases() -> tuple[Phase, ...]:
-    """Over a thousandth of the pictures: the samples of a phase do not hang on their number."""
+def sizes() -> NDArray[np.int32]:
+    """A thousandth of the pictures."""
     rng = np.random.default_rng(0)
     width = (768 * np.exp(rng.normal(0, 0.2, 3300))).astype(np.int32)
-    return make_phases(RUN, np.stack([width, 768 * 768 // width], axis=1).astype(np.int32), DEVICES)
+    return np.stack([width, 768 * 768 // width], axis=1).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def phases(sizes: NDArray[np.int32]) -> tuple[Phase, ...]:
+    """Over a thousandth of the pictures: the samples of a phase do not hang on their number."""
+    return make_phases(RUN, sizes, DEVICES)
 
 
 def test_190_000_steps_of_256(phases: tuple[Phase, ...]) -> None:
@@ -77,7 +85,8 @@ def test_the_text_encoder_falls_to_a_tenth_after_epoch_ten_and_both_fall_linearl
     assert rates(phases[2], total - 256)[0] == pytest.approx(4e-6 / 190_000)
 
 
-def test_the_plan_can_be_drawn(phases: tuple[Phase, ...], tmp_path: Path) -> None:
-    draw_plan(RUN, phases, tmp_path / "plan.svg")
+def test_the_plan_can_be_drawn(phases: tuple[Phase, ...], sizes: NDArray[np.int32], tmp_path: Path) -> None:
+    abouts = [{"name": phase.name} | about_buckets(phase, sizes) for phase in phases]
+    draw_plan(RUN, phases, abouts, tmp_path / "plan.svg")
     text = (tmp_path / "plan.svg").read_text(encoding="utf-8")
     assert text.startswith("<?xml")

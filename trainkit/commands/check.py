@@ -20,7 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--plot",
         type=Path,
         metavar="FILE",
-        help="draw learning rates, phases and caption rates over the run (.png, .svg or .pdf)",
+        help="draw learning rates, phases and caption rates over the run, and buckets (.png, .svg or .pdf)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.plot is not None and phases:
         from trainkit.check_plot import draw_plan
 
-        draw_plan(run, phases, options.plot)
+        draw_plan(run, phases, report["phases"], options.plot)
         if not options.json:
             print(f"the plan is drawn in {options.plot}")
     return 2 if problems else 0
