@@ -13,6 +13,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 from torch import nn
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+from torch.distributed.fsdp import FSDPModule
 
 from trainkit.errors import LaunchError
 from trainkit.sharding import is_sharded
@@ -36,6 +38,7 @@ def make_accelerator(mixed_precision: str, out: Path, *, tf32: bool) -> Accelera
     torch.backends.cudnn.allow_tf32 = tf32
     if mixed_precision == "auto":
         mixed_precision = "bf16" if not cpu and torch.cuda.is_bf16_supported() else "no"
+    _meet_again(os.environ, "gloo" if cpu else "nccl")
     accelerator = Accelerator(
         cpu=cpu,
         mixed_precision=mixed_precision,
@@ -53,6 +56,32 @@ def make_accelerator(mixed_precision: str, out: Path, *, tf32: bool) -> Accelera
     return accelerator
 
 
+def _meet_again(environment: Mapping[str, str], backend: str) -> None:
+    """Let the processes that torchrun has started again meet where those before them did not.
+
+    torchrun's agent keeps its store over restarts, and the addresses of the dead in it: the new processes
+    would call those, or wait for each other for ever (pytorch issue 135712). One machine counts its restarts;
+    several do not count alike, and are refused (``refuse_false_launch``).
+    """
+    attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or not _shares_store(environment) or torch.distributed.is_initialized():
+        return
+    rank, world = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    store = TCPStore(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), world, is_master=False)
+    torch.distributed.init_process_group(
+        backend,
+        store=PrefixStore(f"attempt {attempt}", store),
+        rank=rank,
+        world_size=world,
+        timeout=_EXCHANGE,
+    )
+
+
+def _shares_store(environment: Mapping[str, str]) -> bool:
+    """Whether the processes meet in the store of torchrun's agent, which outlives them."""
+    return environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
 def refuse_false_launch(environment: Mapping[str, str]) -> None:
     """Refuse to be the only process where several were asked for, and what trainkit does not run.
 
@@ -68,6 +97,15 @@ def refuse_false_launch(environment: Mapping[str, str]) -> None:
         raise LaunchError(
             "accelerate launch was asked for several processes and started only this one (it does so for CPU "
             f"processes). Start them with: {_TORCHRUN.format(n=2)}"
+        )
+    several_machines = int(environment.get("GROUP_WORLD_SIZE", "1")) > 1
+    restarts = int(environment.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    if several_machines and restarts and _shares_store(environment):
+        raise LaunchError(
+            f"torchrun --max-restarts {restarts} on several machines keeps the addresses of ended processes, "
+            "and those started again could wait for them for ever (pytorch issue 135712). Put "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 into the environment of torchrun on every machine, or set "
+            "--max-restarts 0"
         )
     for name, what in (("DEEPSPEED", "DeepSpeed"), ("MEGATRON_LM", "Megatron-LM")):
         if environment.get(f"ACCELERATE_USE_{name}", "false").lower() == "true":
@@ -95,7 +133,7 @@ def wrapped(
 
 def synchronised(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
     """Exchange gradients between devices only with the last micro-batch of a step."""
-    if is_sharded(model):
+    if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(last)
         return contextlib.nullcontext()
     later: contextlib.AbstractContextManager[None] | None = None
