@@ -26,6 +26,7 @@ from trainkit.latents import VaeDraw
 from trainkit.manifest import Manifest
 from trainkit.mask_names import is_mask
 from trainkit.masks import Masks
+from trainkit.path_patterns import matching
 from trainkit.picture import Maker, Picture, PictureReader, idle_patterns
 from trainkit.place import place_of
 from trainkit.progress import bar_style
@@ -204,10 +205,13 @@ def _from_manifest(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], p
     if twice := index.twice():
         _refuse_twice(config, twice)
     bad = index.bad_rows(sizes)
-    names = (image for chunk in index.images() for image in chunk.to_pylist() if image is not None)
-    idle = idle_patterns(config.weights, names, index.folder)
+    idle = tuple(
+        f"data.weights: {pattern!r} matches no picture"
+        for pattern in config.weights
+        if not any(matching(images, pattern, index.folder).any() for images in index.images())
+    )
     fingerprint = index.fingerprint(sizes)
-    del index, names
+    del index
     tried, notes = try_some(manifest, bad, config.max_bad_share)
     bad |= tried
     skipped = tuple(Skipped(manifest.where(row), reason) for row, reason in sorted(bad.items()))

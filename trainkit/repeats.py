@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import translate
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from trainkit.balance import BalanceConfig, tag_factors
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.manifest import Manifest
-from trainkit.picture import relative_path
+from trainkit.path_patterns import matching
 from trainkit.pictures import DataConfig, DataSet
 from trainkit.rows import Rows
 from trainkit.tag_columns import TagBatch, tags_of_manifest, tags_of_pictures
@@ -79,16 +77,17 @@ def _balanced(factors: NDArray[np.float64]) -> str:
 
 def _by_path(config: DataConfig, data: DataSet) -> tuple[NDArray[np.float64], list[str]]:
     """The product of the repeats of all patterns that a picture's path matches, and notes on idle ones."""
-    patterns = [(re.compile(translate(pattern)).match, factor) for pattern, factor in config.repeats.items()]
     folder = config.path if config.path.is_dir() else config.path.parent
-    matched = np.zeros(len(patterns), dtype=np.int64)
+    matched = np.zeros(len(config.repeats), dtype=np.int64)
     factors = np.ones(_num_rows(data), dtype=np.float64)
-    for row, image in enumerate(_images(data)):
-        name = relative_path(image, folder) if image is not None else ""
-        for number, (match, factor) in enumerate(patterns):
-            if match(name):
-                factors[row] *= factor
-                matched[number] += 1
+    first = 0
+    for images in _images(data):
+        here = factors[first : first + len(images)]
+        for number, (pattern, factor) in enumerate(config.repeats.items()):
+            found = matching(images, pattern, folder)
+            here[found] *= factor
+            matched[number] += found.sum()
+        first += len(images)
     idle = [
         f"data.repeats: {pattern!r} matches no picture"
         for pattern, count in zip(config.repeats, matched.tolist(), strict=True)
@@ -140,10 +139,13 @@ def _trained(of_rows: NDArray[Any], data: DataSet) -> NDArray[Any]:
     return of_rows[np.asarray(data.pictures.rows)] if isinstance(data.pictures, Rows) else of_rows
 
 
-def _images(data: DataSet) -> Iterator[str | None]:
-    if not isinstance(data.pictures, Rows):
-        return (picture.record.image for picture in data.pictures)
-    return (image for chunk in data.pictures.manifest.images() for image in chunk.to_pylist())
+def _images(data: DataSet) -> Iterator[Any]:
+    """The pictures' paths, as pyarrow arrays of text, each for a stretch of rows."""
+    if isinstance(data.pictures, Rows):
+        return data.pictures.manifest.images()
+    import pyarrow as pa
+
+    return iter([pa.array([picture.record.image for picture in data.pictures], pa.string())])
 
 
 def _facts(name: str, data: DataSet) -> Iterator[tuple[int, NDArray[np.float64]]]:
