@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from captionkit import Record
 from trainkit.cells import Cell, CellError, missing, numbers
-from trainkit.errors import PictureError
+from trainkit.errors import PictureError, TrainkitError
 from trainkit.keys import fingerprint_of, keys_of
 from trainkit.place import Place
 from trainkit.prepared import Prepared, is_prepared, read_prepared
@@ -112,8 +112,19 @@ class Manifest:
         return sizes
 
     def batches(self) -> Iterator[tuple[int, Any]]:
-        """The rows as pyarrow record batches, each with the number of its first row."""
-        return ((part.first, part.batch) for part in self._parts)
+        """The rows as pyarrow record batches, each with the number of its first row, looked at whole before.
+
+        Raises TrainkitError for one that pyarrow could not read without harm.
+        """
+        import pyarrow as pa
+
+        for part in self._parts:
+            try:
+                part.batch.validate(full=True)
+            except pa.ArrowInvalid as error:
+                why = " ".join(str(error).split())[:300]
+                raise TrainkitError(f"data.path: {part.where(part.first)} and after: {why}") from error
+            yield part.first, part.batch
 
     def images(self) -> Iterator[Any]:
         """The pictures' paths, as pyarrow arrays of text, each for a stretch of rows."""

@@ -352,6 +352,15 @@ def test_names_that_are_no_utf8_are_skipped_by_row(tmp_path: Path) -> None:
     assert len(set(data.keys.tolist())) == 2
 
 
+def test_batches_that_lie_are_not_given_out(tmp_path: Path) -> None:
+    offsets = pa.array([0, 900, 2], pa.int32()).buffers()[1]
+    tags = pa.Array.from_buffers(pa.list_(pa.string()), 2, [None, offsets], children=[pa.array(["x", "y"])])
+    columns = {"image": ["a.png", "b.png"], "width": [8] * 2, "height": [8] * 2, "tags": tags}
+    manifest = Manifest(arrow(tmp_path / "m.arrow", columns))
+    with pytest.raises(TrainkitError, match=r"m\.arrow: row 1 and after: "):
+        list(manifest.batches())
+
+
 def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(["a.png"])] * 2, names=["image", "image"])
     with pytest.raises(TrainkitError, match=r"m\.arrow has more than one column 'image'; keep one"):
