@@ -9,7 +9,6 @@ waiting for its lock for ever.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import multiprocessing
 import os
@@ -18,7 +17,6 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -26,10 +24,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from trainkit.data_worker import ANSWER, ASK, GROUP_SIGNALS, SHOW_STACK, Failure, serve
+from trainkit.data_worker import ANSWER, SHOW_STACK, Failure
 from trainkit.errors import ConfigError, LoaderError, PictureError
 from trainkit.feed import Batch, Feed
-from trainkit.packed import nameless_file, unpack
+from trainkit.packed import unpack
+from trainkit.worker_process import Worker, start_worker
 
 _FORGIVEN_AFTER = 3600.0
 """Seconds after which the end of a worker no longer counts: it is the many in a short time that tell of too
@@ -37,50 +36,6 @@ little memory."""
 
 _LOOK = 5.0
 """Seconds of waiting after which there is a look at what the workers say."""
-_SHOWN = 8
-"""Lines of what a worker wrote that are told."""
-
-
-@dataclass
-class _Worker:
-    """One process, and what it has been asked for and not yet given."""
-
-    number: int
-    """From 1."""
-    process: multiprocessing.process.BaseProcess
-    ours: socket.socket
-    words: int
-    """Descriptor of what it wrote to its standard error."""
-    asked: deque[int] = field(default_factory=deque)
-    heard: int = 0
-    """Bytes of its words that were said already."""
-
-    def new_words(self) -> list[str]:
-        """The last lines that it wrote and that were not said."""
-        size = os.fstat(self.words).st_size
-        start = min(self.heard, size)  # It shortens what grows too long.
-        words = os.pread(self.words, 1 << 15, max(start, size - (1 << 15))).decode(errors="replace")
-        self.heard = size
-        return [line for line in words.splitlines() if line.strip()][-_SHOWN:]
-
-    def last_words(self) -> str:
-        """The end of what it wrote, or where it was, innermost call first; perhaps nothing."""
-        size = os.fstat(self.words).st_size
-        lines = os.pread(self.words, 1 << 15, max(0, size - (1 << 15))).decode(errors="replace").splitlines()
-        for i, line in enumerate(lines):
-            if line.startswith(("Fatal Python error", "Stack (most recent call first)")):
-                return "\n".join(lines[i : i + _SHOWN])
-        return "\n".join(lines[-_SHOWN:])
-
-    def end(self) -> None:
-        """Close its socket, upon which it ends by itself; kill it if it is busy with something else."""
-        self.ours.close()
-        self.process.join(0.5)
-        if self.process.exitcode is None:
-            self.process.kill()
-            self.process.join()
-        with contextlib.suppress(OSError):
-            os.close(self.words)
 
 
 def micro_batches(
@@ -142,11 +97,11 @@ class _Loader(Iterator[Batch]):
         """When workers ended, within the last hour."""
         self._kills = _oom_kills()
         self._arrived: dict[int, Batch | Failure] = {}
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
         self.close = Finalize(self, _end_all, (self._workers,), exitpriority=10)
         """Ends the workers; also when this is forgotten, and before the interpreter waits for them."""
         for number in range(1, min(workers, max(1, end - first)) + 1):
-            self._workers.append(self._started(number))
+            self._workers.append(start_worker(number, self._feed, [w.ours for w in self._workers]))
         self._ask()
 
     def __next__(self) -> Batch:
@@ -178,10 +133,8 @@ class _Loader(Iterator[Batch]):
         """Hand out the numbers up to ``_ahead`` before the one wanted, to whoever has least to do."""
         while self._unasked < min(self._end, self._wanted + self._ahead):
             worker = min(self._workers, key=lambda w: len(w.asked))
-            worker.asked.append(self._unasked)
+            worker.ask(self._unasked)
             self._unasked += 1
-            with contextlib.suppress(ConnectionError):  # It has ended; `_receive` will notice.
-                worker.ours.send(ASK.pack(worker.asked[-1]))
 
     def _receive(self, seconds: float) -> bool:
         """Take in what has arrived, waiting for the first so long; whether there was anything."""
@@ -212,12 +165,12 @@ class _Loader(Iterator[Batch]):
             for line in worker.new_words():
                 self._say(f"data worker {worker.number}: {line}")
 
-    def _died(self, worker: _Worker) -> None:
+    def _died(self, worker: Worker) -> None:
         """A worker's socket has ended, and so has it."""
         worker.process.join(10)
         self._replace(worker, self._cause(worker))
 
-    def _cause(self, worker: _Worker) -> str:
+    def _cause(self, worker: Worker) -> str:
         code = worker.process.exitcode
         if code is None or code >= 0:
             return f"ended by itself with status {code}"
@@ -240,7 +193,7 @@ class _Loader(Iterator[Batch]):
         worker.process.join(10)
         self._replace(worker, cause)
 
-    def _replace(self, worker: _Worker, cause: str) -> None:
+    def _replace(self, worker: Worker, cause: str) -> None:
         """Start another in a worker's place, with the same to do. Raises LoaderError when it is one too
         many."""
         on = worker.asked[0] if worker.asked else None
@@ -268,35 +221,14 @@ class _Loader(Iterator[Batch]):
             f"{told}\n  a new one prepares the same micro-batches ({len(self._ends)} of "
             f"{self._restarts} in an hour)"
         )
-        new = self._started(worker.number)
+        others = [w.ours for w in self._workers if w is not worker]
+        new = start_worker(worker.number, self._feed, others)
         self._workers[worker.number - 1] = new
         for number in worker.asked:
-            new.asked.append(number)
-            with contextlib.suppress(ConnectionError):
-                new.ours.send(ASK.pack(number))
-
-    def _started(self, number: int) -> _Worker:
-        """A new worker. Until it has told the system which signals it does not mind, none reach it."""
-        ours, theirs = socket.socketpair()
-        words = nameless_file("words of a worker")
-        fcntl.fcntl(words, fcntl.F_SETFL, os.O_APPEND)
-        others = [ours, *(w.ours for w in self._workers if w.number != number)]
-        process = multiprocessing.get_context("fork").Process(
-            target=serve,
-            args=(self._feed, theirs, others, words, os.getpid()),
-            name=f"data worker {number}",
-            daemon=True,
-        )
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()
-        return _Worker(number, process, ours, words)
+            new.ask(number)
 
 
-def _end_all(workers: list[_Worker]) -> None:
+def _end_all(workers: list[Worker]) -> None:
     for worker in workers:
         with contextlib.suppress(OSError):
             worker.ours.shutdown(socket.SHUT_RDWR)

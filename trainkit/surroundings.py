@@ -40,7 +40,7 @@ def environment() -> dict[str, Any]:
         "torch": {
             "version": torch.__version__,
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
+            "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,  # type: ignore[no-untyped-call]
             "threads": torch.get_num_threads(),
         },
         "cpu": {"model": _after_colon("/proc/cpuinfo", "model name"), "count": os.cpu_count()},
