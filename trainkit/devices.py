@@ -126,7 +126,8 @@ def wrapped(
     """
     accelerator.unwrap_model(denoiser, keep_fp32_wrapper=False)  # Of an earlier wrapping's autocast.
     accelerator.free_memory()
-    # Not prepare(), which marks a model as done and then leaves out the autocast of the second time.
+    # accelerate marks a model that it has prepared, and leaves out the autocast when it is prepared again.
+    denoiser.__dict__.pop("_is_accelerate_prepared", None)
     model: nn.Module = accelerator.prepare_model(denoiser, evaluation_mode=is_sharded(denoiser))
     return model, accelerator.prepare_optimizer(optimizer)
 
