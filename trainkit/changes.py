@@ -134,8 +134,8 @@ def compare(
             notes.append(f"note: {told} (accepted)")
             taken.append((path, old, new))
         else:
-            way = f"--accept {rule.path} if it is meant, or " if rule.may == "accept" else ""
-            problems.append(f"{told}: {rule.why}; put it back, {way}give another `out` folder")
+            way = f" --accept {rule.path} if it is meant," if rule.may == "accept" else ""
+            problems.append(f"{told}: {rule.why}; put it back,{way} or give another `out` folder")
     if problems:
         shown = problems[:_SHOWN] + [f"and {len(problems) - _SHOWN} more"] * (len(problems) > _SHOWN)
         raise ConfigError(f"this run cannot go on from {where}", shown)
