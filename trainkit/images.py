@@ -16,6 +16,7 @@ from torch import Tensor
 
 from trainkit.buckets import Fit
 from trainkit.errors import PictureError
+from trainkit.gif_comments import too_many_comments
 
 MAX_PIXELS = 178_956_970
 """The most pixels of a picture that Pillow decodes at all."""
@@ -44,6 +45,8 @@ def decode(
     Raises PictureError, which calls it ``name``, when any part of it cannot be decoded, and when it has more
     than ``max_pixels``, before they are decoded.
     """
+    if too_many_comments(data):
+        raise PictureError(name, "its comments are in too many pieces; save it without them")
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as opened:
             if (pixels := opened.width * opened.height) > max_pixels:

@@ -35,5 +35,8 @@ def read_objective(folder: Path) -> tuple[ScheduleConfig, ObjectiveConfig, TextC
     about = folder / "trainkit.json"
     text = TextConfig(clip_skip=1)
     if about.is_file():
-        text = TextConfig.model_validate_json(about.read_text(encoding="utf-8"))
+        try:
+            text = TextConfig.model_validate_json(about.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise ModelError(f"{about} cannot be used: {error}") from error
     return schedule, objective, text

@@ -141,13 +141,21 @@ def _walk(folder: Path, above: frozenset[str], report: Report) -> Iterator[tuple
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else files).append(entry.name)
+                    (folders if _is_folder(entry) else files).append(entry.name)
     except OSError as error:
         report(unreadable(folder, error))
         return
     yield folder, sorted(files)
     for name in sorted(folders):
         yield from _walk(folder / name, above | {real}, report)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """What cannot even be asked, such as a link in a ring, is no folder; whoever opens it says more."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _sorted_out(names: list[str]) -> tuple[dict[str, list[str]], dict[str, dict[str, str]]]:

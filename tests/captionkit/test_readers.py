@@ -276,6 +276,14 @@ def test_the_order_of_a_folder_does_not_hang_on_the_file_system(tmp_path: Path) 
     assert [record.id for record in read_folder(tmp_path)] == ["b", "c", "a/b", "a/z"]
 
 
+def test_a_link_in_a_ring_is_one_bad_file_of_its_folder(tmp_path: Path) -> None:
+    """Regression: it could not be asked whether it is a folder, and all pictures beside it were lost."""
+    lay(tmp_path, {"a.png": NO_PICTURE, "a.txt": "t", "b.txt": "t"})
+    os.symlink("b.png", tmp_path / "b.png")
+    os.symlink("ring", tmp_path / "ring")
+    assert [record.id for record in read_folder(tmp_path)] == ["a", "b"]
+
+
 def test_a_linked_folder_is_read_and_a_link_in_a_circle_is_an_error(tmp_path: Path) -> None:
     lay(tmp_path, {"data/a.png": NO_PICTURE, "data/a.txt": "t", "far/b.png": NO_PICTURE, "far/b.txt": "t"})
     os.symlink(tmp_path / "far", tmp_path / "data/linked")

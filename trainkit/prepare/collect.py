@@ -16,7 +16,7 @@ from captionkit.readers.source import Report, Source
 from captionkit.writers.arrow_parts import ArrowParts
 from captionkit.writers.parts import Parts, parts_beside
 from trainkit.prepare.folder import OutFolder
-from trainkit.prepare.measured import MEASURED, Journal, keep
+from trainkit.prepare.measured import MEASURED, Journal, drop_damaged, keep
 from trainkit.prepare.problems import Fault, Problem
 from trainkit.prepare.scan import ROW, Scan, Scanned
 
@@ -106,6 +106,7 @@ def collect(
     What was measured is in the folder's journal from then on, whatever happens to this process.
     """
     journal = folder.work / "journal"
+    drop_damaged(scan.known)
     keep(journal, scan.known, only_new=False)
     with journal.open("wb") as file:
         writer = Journal(file)

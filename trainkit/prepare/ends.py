@@ -5,9 +5,12 @@ Nothing is decoded. What follows the end, such as a second picture or padding, i
 
 from __future__ import annotations
 
+import re
 import struct
 
 _PNG_BEGIN = 8
+_SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff](?=..)", re.DOTALL)
+"""A marker of JPEG with a length behind it. Searched for: a file may have megabytes of padding before one."""
 _LATE = (b"XML:com.adobe.xmp", b"Raw profile type exif", b"Raw profile type APP1")
 
 
@@ -79,15 +82,11 @@ def _gif_table(packed: int) -> int:
 def _jpeg_ends(data: bytes) -> bool:
     """An end marker behind the first scan's header: one before it belongs to a thumbnail."""
     at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            at += 1
-            continue
-        marker = data[at + 1]
-        if marker == 0xDA:
+    while (segment := _SEGMENT.search(data, at)) is not None:
+        at = segment.start()
+        if data[at + 1] == 0xDA:
             return data.rfind(b"\xff\xd9", at) >= 0
-        alone = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8
-        at += (1 if marker == 0xFF else 2) if alone else 2 + int.from_bytes(data[at + 2 : at + 4])
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
     return False
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from captionkit.pictures import KINDS
+from trainkit.gif_comments import too_many_comments
 from trainkit.prepare.ends import count_gif_frames, cut_short, png_has_late_orientation
 from trainkit.prepare.problems import Fault, UnusableError
 
@@ -50,6 +51,8 @@ def look_at(data: bytes, *, max_pixels: int, decode: bool) -> Look:
     """
     if not data:
         raise UnusableError(Fault.BROKEN, "the file is empty")
+    if too_many_comments(data):
+        raise UnusableError(Fault.BROKEN, "its comments are in too many pieces")
     try:
         with Image.open(io.BytesIO(data), formats=KINDS) as image:
             return _look(image, data, max_pixels, decode)

@@ -1,8 +1,8 @@
 """What was measured of a picture, in 66 bytes, and where it is kept so that nothing is measured twice.
 
-The store is two files: ``measured``, sorted by picture and mapped into memory, of an earlier run; and
-``journal``, to which a run adds as it goes on, each piece with its checksum, so that the torn end that a
-killed run leaves is recognised.
+The store is two files: ``measured``, sorted by picture and mapped into memory, of an earlier run, with a hash
+at its end; and ``journal``, to which a run adds as it goes on, each piece with its checksum, so that the torn
+end that a killed run leaves is recognised.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import bisect
 import hashlib
 import os
-import shutil
 import struct
 import zlib
 from collections.abc import Iterator
@@ -42,6 +41,8 @@ ANIMATED, HASHED, DECODED = 1, 2, 4
 _PACKED = struct.Struct("<Qqqq16siiQBB")
 _PIECE = struct.Struct("<4sII")
 _MAGIC = b"tkm1"
+_CHECK = 16
+"""Bytes of the hash at the end of a store."""
 assert _PACKED.size == MEASURED.itemsize
 
 
@@ -81,11 +82,11 @@ def format_number(format: str) -> int:
 
 
 class Known:
-    """The measurements of an earlier run, found by picture."""
+    """The measurements of an earlier run, found by picture; the file is whole (`drop_damaged`)."""
 
     def __init__(self, path: Path) -> None:
-        empty = not path.is_file() or path.stat().st_size < MEASURED.itemsize
-        self._all: Any = np.empty(0, MEASURED) if empty else np.memmap(path, MEASURED, mode="r")
+        count = _count(path)
+        self._all: Any = np.memmap(path, MEASURED, "r", shape=count) if count else np.empty(0, MEASURED)
         self._keys = self._all["image"]
 
     def get(self, key: int) -> Measured | None:
@@ -116,14 +117,35 @@ def keep(journal: Path, measured: Path, *, only_new: bool) -> None:
     unsorted = measured.with_name(measured.name + ".unsorted")
     with unsorted.open("wb") as out:
         if not only_new and measured.is_file():
-            with measured.open("rb") as old:
-                shutil.copyfileobj(old, out)
+            out.write(np.memmap(measured, MEASURED, "r", shape=count) if (count := _count(measured)) else b"")
         for piece in _pieces(journal):
             out.write(piece)
     if unsorted.stat().st_size:
         _sort(unsorted, measured)
     unsorted.unlink()
     journal.unlink()
+
+
+def drop_damaged(measured: Path) -> None:
+    """Delete a store that is not as it was written: all pictures are then read again."""
+    if not measured.is_file():
+        return
+    check, left = hashlib.blake2b(digest_size=_CHECK), measured.stat().st_size - _CHECK
+    whole = left > 0 and left % MEASURED.itemsize == 0
+    with measured.open("rb") as file:
+        while whole and left:
+            piece = file.read(min(left, 1 << 20))
+            check.update(piece)
+            left -= len(piece)
+            whole = bool(piece)
+        whole = whole and file.read() == check.digest()
+    if not whole:
+        measured.unlink()
+
+
+def _count(measured: Path) -> int:
+    """How many measurements a store holds."""
+    return (measured.stat().st_size - _CHECK) // MEASURED.itemsize if measured.is_file() else 0
 
 
 def _sort(unsorted: Path, measured: Path) -> None:
@@ -134,9 +156,12 @@ def _sort(unsorted: Path, measured: Path) -> None:
     last = np.append(keys[order][1:] != keys[order][:-1], True)
     order = order[last]
     partial = measured.with_name(measured.name + ".partial")
+    check = hashlib.blake2b(digest_size=_CHECK)
     with partial.open("wb") as out:
         for at in range(0, len(order), 1 << 16):
-            out.write(every[order[at : at + (1 << 16)]].tobytes())
+            out.write(some := every[order[at : at + (1 << 16)]].tobytes())
+            check.update(some)
+        out.write(check.digest())
         out.flush()
         os.fsync(out.fileno())
     os.replace(partial, measured)

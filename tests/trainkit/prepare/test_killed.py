@@ -20,7 +20,7 @@ from tests.trainkit.processes import PATIENCE, command, environment, kill_when, 
 from trainkit.errors import TrainkitError
 from trainkit.prepare import PrepareConfig, prepare
 from trainkit.prepare.folder import OutFolder, out_folder
-from trainkit.prepare.measured import MEASURED, Journal, Known, Measured, keep
+from trainkit.prepare.measured import MEASURED, Journal, Known, Measured, drop_damaged, keep
 
 PICTURES = 600
 
@@ -165,6 +165,31 @@ def test_a_journal_torn_anywhere_gives_its_whole_pieces(
     for image in {image for piece in pieces for image in piece}:
         expected = measured(image, newest[image]) if image in newest else None
         assert known.get(image) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["bit", "cut", "more"]))
+def test_a_store_with_any_damage_is_dropped(
+    tmp_path_factory: pytest.TempPathFactory, at: int, how: str
+) -> None:
+    """Regression: a flipped bit in a digest or a size went into the next manifest, an odd length was a
+    traceback."""
+    folder = tmp_path_factory.mktemp("store")
+    with (folder / "journal").open("wb") as file:
+        Journal(file).append(b"".join(measured(image, 7).packed() for image in range(5)))
+    keep(folder / "journal", folder / "measured", only_new=True)
+    drop_damaged(folder / "measured")
+    assert Known(folder / "measured").get(4) == measured(4, 7)
+    data = bytearray((folder / "measured").read_bytes())
+    at %= len(data)
+    if how == "bit":
+        data[at] ^= 1 << at % 8
+    (folder / "measured").write_bytes(data[:at] if how == "cut" else data + bytes(at * (how == "more") or 0))
+    if how == "more" and not at:
+        return
+    drop_damaged(folder / "measured")
+    assert not (folder / "measured").exists()
+    assert Known(folder / "measured").get(4) is None
 
 
 def test_workers_end_with_the_first_process(data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tests.trainkit.prepare.drawn import SUFFIXES, drawn, encoded
+from trainkit import images
+from trainkit.errors import PictureError
+from trainkit.prepare.ends import cut_short
 from trainkit.prepare.look import look_at, mislabelled
 from trainkit.prepare.problems import Fault, UnusableError
 
@@ -128,3 +132,26 @@ def test_suffixes() -> None:
     assert not mislabelled("a/b.jpeg", "MPO")
     assert not mislabelled("a/b", "JPEG")
     assert not mislabelled("a/b.jfif", "JPEG")
+
+
+def test_comments_in_millions_of_pieces_are_refused_at_once() -> None:
+    """Regression: Pillow joined them one by one, each time copying all before, and never came back."""
+    begin = b"GIF89a" + struct.pack("<HHBBB", 64, 64, 0x80, 0, 0) + bytes(6)
+    data = begin + b"\x21\xfe" + b"\x01a" * 3_000_000 + b"\0;"
+    with pytest.raises(UnusableError, match="too many pieces"):
+        look_at(data, max_pixels=MAX, decode=False)
+    with pytest.raises(PictureError, match=r"x: its comments are in too many pieces; save it without them"):
+        images.decode(data, "x")
+    whole = io.BytesIO()
+    drawn(64, 64).convert("P").save(whole, "GIF", comment=b"c" * 300_000)
+    assert look_at(whole.getvalue(), max_pixels=MAX, decode=True).format == "GIF"
+
+
+def test_padding_before_a_marker_of_a_jpeg_is_passed_over_at_once() -> None:
+    """Regression: byte by byte, 20 MB of it took a quarter of a minute."""
+    data = encoded(drawn(64, 48), "JPEG")
+    for padding in (b"\xff" * (20 << 20), b"\xff\x00" * (10 << 20)):
+        begun = time.process_time()
+        assert cut_short(data[:2] + padding + data[2:], "JPEG") is None
+        assert time.process_time() - begun < 5
+    assert cut_short(b"\xff\xd8" + b"\xff" * 1000, "JPEG") == "has no end marker"
