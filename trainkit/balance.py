@@ -10,10 +10,11 @@ picture without such a tag gets 1. Then all are divided by their mean: a pass ke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from captionkit import PatternList
 from captionkit.patterns import compile_patterns
@@ -27,16 +28,22 @@ class BalanceConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     tags: PatternList = ()
-    """Tags that are balanced, as in caption recipes: "fox", "* (species)". Without tags and categories all
-    are."""
+    """Tags that are balanced, as in caption recipes: "fox", "* (species)"."""
     categories: tuple[str, ...] = ()
-    """Categories of which all tags are balanced, such as "species" and "artist"."""
+    """Categories of which all tags are balanced, such as "species". Of all tags together nearly every picture
+    has a rare one, so that nothing is balanced: give one of the two."""
     power: float = Field(default=0.5, gt=0, le=1)
     """1 draws pictures so often that each balanced tag tends to the same count; 0.5, the root, goes half the
     way."""
     cap: float = Field(default=8.0, ge=1, le=1e6)
     """The largest factor. A picture of the rarest tag is drawn so many times as often as one of the commonest
     tag, and no more."""
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if not self.tags and not self.categories:
+            raise ValueError("give tags or categories that are to be balanced")
+        return self
 
 
 def tag_factors(
@@ -70,7 +77,6 @@ class _Tags:
         self._config = config
         self._patterns = compile_patterns(config.tags)
         self._categories = {fold(category) for category in config.categories}
-        self._all = not config.tags and not config.categories
         self._number: dict[str, int] = {}
         self._counts = np.zeros(1024, dtype=np.int64)
         # Of the vocabulary before: most batches of a file share one.
@@ -85,7 +91,7 @@ class _Tags:
         if batch.vocabulary != self._known[0]:
             folded = [fold(name) for name in batch.vocabulary]
             numbers = [self._number.setdefault(name, len(self._number)) for name in folded]
-            chosen = [self._all or self._patterns.match(name) for name in folded]
+            chosen = [self._patterns.match(name) for name in folded]
             self._known = (
                 batch.vocabulary,
                 np.array(numbers, dtype=np.int32),

@@ -71,7 +71,9 @@ def repeats_of(config: DataConfig, data: DataSet) -> Repeats:
 
 
 def _balanced(factors: NDArray[np.float64]) -> str:
-    lowest, highest = 1 / factors.mean(), factors.max() / factors.mean()
+    lowest, highest = factors.min() / factors.mean(), factors.max() / factors.mean()
+    if lowest == highest:
+        return "data.balance changes nothing: no picture has a tag of those that is rarer than the others"
     return f"data.balance: a picture is drawn {lowest:.2f} to {highest:.2f} times as often as without it"
 
 

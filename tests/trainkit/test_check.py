@@ -176,7 +176,7 @@ def test_check_tells_what_buckets_repeats_and_windows_do(
 ) -> None:
     buckets = {"resolution": 64, "max_side": 128, "min_side": 32, "min_pictures": 4}
     data = {"path": str(pictures), "buckets": buckets, "chunk_window": 2}
-    data |= {"repeats": {"00*": 3, "01*": 0, "x/*": 2}, "balance": {"cap": 1.5}}
+    data |= {"repeats": {"00*": 3, "01*": 0, "x/*": 2}, "balance": {"tags": ["*"], "cap": 1.5}}
     run = a_run(tmp_path, tiny_model, pictures, samples=None, epochs=4, data=data)
     report, problems, (made,) = check_run(run)
     assert problems == []

@@ -240,16 +240,16 @@ def test_balance_keeps_the_length_of_a_pass_and_counts_what_is_trained(tmp_path:
     # 16 foxes for 2 wolves: 8 times as rare, and the root of that.
     assert of(data, tags=("wolf", "fox"), power=1.0) == pytest.approx([8, 8] + [1] * 16)
     assert of(data, categories=("Species",), power=1.0, cap=4) == pytest.approx([4, 4] + [1] * 16)
-    assert of(data) == pytest.approx([8**0.5] * 2 + [1] * 16)
+    assert of(data, tags=("*",)) == pytest.approx([8**0.5] * 2 + [1] * 16)
     # Held-out pictures are not counted.
-    assert of(data.subset(range(1, 10)), power=1.0) == pytest.approx([8] + [1] * 8)
+    assert of(data.subset(range(1, 10)), tags=("*",), power=1.0) == pytest.approx([8] + [1] * 8)
 
 
 def test_balance_evens_out_a_whole_run(tmp_path: Path) -> None:
     rows = [{"image": f"{n}.png", "tags": [tag("wolf" if n < 4 else "fox")]} for n in range(36)]
     data = a_folder(tmp_path, rows)
     config = DataConfig(
-        path=tmp_path / "all.parquet", balance=BalanceConfig(power=1.0), repeats={"35.png": 0}
+        path=tmp_path / "all.parquet", balance=BalanceConfig(tags=("*",), power=1.0), repeats={"35.png": 0}
     )
     found = repeats_of(config, data)
     assert found.notes[0] == "1 of 36 pictures are left out: their repeats are 0"
@@ -269,9 +269,10 @@ def test_balance_evens_out_a_whole_run(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     for wrong in (
         {"repeats": {"a": -1}},
-        {"balance": {"power": 0}},
-        {"balance": {"cap": 0.5}},
-        {"balance": {"tag": ["x"]}},
+        {"balance": {}},
+        {"balance": {"tags": ["x"], "power": 0}},
+        {"balance": {"tags": ["x"], "cap": 0.5}},
+        {"balance": {"tags": ["x"], "tag": ["x"]}},
         {"chunk_window": -1},
     ):
         with pytest.raises(ValidationError):
