@@ -68,7 +68,7 @@ class BatchPlan:
         self.first_sample = first_sample
         self.num_pictures = self._streams.num_pictures
         self.mean_pass = quota.mean_pass(self.num_pictures)
-        self._window = window
+        self.window = window
         self._order = functools.lru_cache(maxsize=2)(self._shuffled_pass)
         self._sorted = functools.lru_cache(maxsize=2 * POOL)(self._sorted_window)
 
@@ -110,11 +110,11 @@ class BatchPlan:
         buckets, indices = self._order(epoch)
         at = number - self.batches_before(epoch)
         bucket, index = int(buckets[at]), int(indices[at])
-        if self._window is None:
+        if self.window is None:
             visits = self._streams.at(bucket, index * self.batch, self.batch, epoch)
         else:
             first = int(self._first_and_end(epoch)[0][bucket])
-            turn, place = divmod(index - first, self._window.size)
+            turn, place = divmod(index - first, self.window.size)
             visits = self._sorted(epoch, bucket, turn).take(
                 slice(place * self.batch, (place + 1) * self.batch)
             )
@@ -150,14 +150,14 @@ class BatchPlan:
         gone = np.zeros(end - first, dtype=np.bool_)
         gone[taken - first] = True
         # What is gone at the beginning need not be looked at: at the end of a pass that is nearly all.
-        size = 1 if self._window is None else self._window.size
+        size = 1 if self.window is None else self.window.size
         skipped = int(np.argmin(gone)) if not gone.all() else len(gone)
         skipped -= skipped % size if skipped < len(gone) else 0
         begin = (first + skipped) * self.batch
         count = int(self._streams.ends_before(after)[bucket]) - begin
         visits = self._streams.at(bucket, begin, count, after - 1)
         gone = gone[skipped:]
-        if self._window is not None:
+        if self.window is not None:
             visits = self._with_sorted(visits, bucket, epoch, skipped // size, gone)
         rest = np.ones(len(visits), dtype=np.bool_)
         rest[: len(gone) * self.batch] = np.repeat(~gone, self.batch)
@@ -168,9 +168,9 @@ class BatchPlan:
     ) -> Visits:
         """The visits in the order that their windows give them, as far as it matters which are left: a window
         of which nothing or everything is gone need not be sorted."""
-        assert self._window is not None
+        assert self.window is not None
         parts: list[Visits] = []
-        size = self._window.size
+        size = self.window.size
         for turn in range(-(-len(gone) // size)):
             of_window = gone[turn * size : (turn + 1) * size]
             place = slice(turn * size * self.batch, (turn * size + len(of_window)) * self.batch)
@@ -193,9 +193,9 @@ class BatchPlan:
         places = np.arange(len(buckets)) - np.repeat(begins, counts)
         rng = generator(self.seed, "batch order", epoch)
         order = torch.randperm(len(buckets), generator=rng, dtype=torch.int32).numpy()
-        if self._window is not None:
+        if self.window is not None:
             # Whole windows are shuffled; then the batches of every few of them.
-            turns = places // self._window.size
+            turns = places // self.window.size
             window = np.cumsum(
                 (turns != np.roll(turns, 1)) | (buckets != np.roll(buckets, 1)) | (places == 0)
             )
@@ -209,13 +209,13 @@ class BatchPlan:
         They are counted as if all were drawn where the pass begins: a curve over samples may make a caption
         shorter or longer by the time it is trained.
         """
-        assert self._window is not None
+        assert self.window is not None
         first, end = (int(found[bucket]) for found in self._first_and_end(epoch))
-        begin = first + turn * self._window.size
-        size = min(self._window.size, end - begin)
+        begin = first + turn * self.window.size
+        size = min(self.window.size, end - begin)
         visits = self._streams.at(bucket, begin * self.batch, size * self.batch, epoch)
         sample = self.first_sample + self.batches_before(epoch) * self.batch
-        chunks = [self._window.chunks(draw) for draw in _draws(visits, [sample] * len(visits))]
+        chunks = [self.window.chunks(draw) for draw in _draws(visits, [sample] * len(visits))]
         return visits.take(np.argsort(np.array(chunks), kind="stable"))
 
 
