@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trainkit.merged import Merged
+
 Size = tuple[int, int]
 
 MULTIPLE = 8
@@ -147,27 +149,6 @@ def fit(size: Size, bucket: Size) -> Fit:
     scale = max(bucket[0] / size[0], bucket[1] / size[1])
     resized = (max(bucket[0], round(size[0] * scale)), max(bucket[1], round(size[1] * scale)))
     return Fit(bucket, resized, ((resized[0] - bucket[0]) // 2, (resized[1] - bucket[1]) // 2))
-
-
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """A bucket that was given up because it held too few pictures."""
-
-    bucket: Size
-    pictures: int
-    into: tuple[tuple[Size, int], ...]
-    """Where they are now, and how many in each."""
-    kept_before: float
-    kept_after: float
-    """Mean share of their area that survives the crop."""
-
-    def __str__(self) -> str:
-        to = ", ".join(f"{count} to {w} x {h}" for (w, h), count in self.into)
-        width, height = self.bucket
-        return (
-            f"bucket {width} x {height} has only {self.pictures} pictures, fewer than min_pictures: {to}; "
-            f"{self.kept_after:.1%} of their area is kept instead of {self.kept_before:.1%}"
-        )
 
 
 @dataclass(frozen=True)

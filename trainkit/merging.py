@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainkit.buckets import BucketConfig, Merged, Placement, Size, kept_shares, measured, place
+from trainkit.buckets import BucketConfig, Placement, Size, kept_shares, measured, place
+from trainkit.merged import Merged
 
 
 def place_together(sizes: NDArray[np.int32], config: BucketConfig) -> Placement:

@@ -267,6 +267,7 @@ def test_balance_evens_out_a_whole_run(tmp_path: Path) -> None:
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    wrong: dict[str, Any]
     for wrong in (
         {"repeats": {"a": -1}},
         {"balance": {}},
