@@ -82,7 +82,7 @@ def _mismatches(folder: Path) -> list[str]:
         # What a file leaves out has the library's default.
         width, attended = text.get("hidden_size", 512), unet.get("cross_attention_dim", 1280)
         inputs, channels = unet.get("in_channels", 4), vae.get("latent_channels", 4)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         return [f"{folder}: a config.json of {', '.join(_NETWORKS)} cannot be used ({error!r})"]
     problems = []
     if width != attended:

@@ -30,7 +30,7 @@ def read_objective(folder: Path) -> tuple[ScheduleConfig, ObjectiveConfig, TextC
             zero_terminal_snr=scheduler.get("rescale_betas_zero_snr", False),
         )
         objective = ObjectiveConfig(prediction=scheduler.get("prediction_type", "epsilon"))
-    except (OSError, ValueError, KeyError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} cannot be used: {error}") from error
     about = folder / "trainkit.json"
     text = TextConfig(clip_skip=1)

@@ -204,7 +204,7 @@ def read_note(path: Path) -> Note | None:
     """The note in a file; None when there is none that can be read."""
     try:
         return Note(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -43,6 +43,8 @@ class Kind:
 
     files: tuple[str, ...]
     commands: tuple[Command, ...]
+    unsaid: tuple[str, ...] = ()
+    """What is no damage here."""
 
 
 _GO_ON = Command("train run.toml samples=24", ("out",))
@@ -114,9 +116,10 @@ KINDS: dict[str, Kind] = {
     "shards of the cache": Kind(
         ("out/cache/*/[0-9]*.safetensors",),
         (Command("cache check out/cache", (), r"1 damaged shard"),),
+        unsaid=("deleted",),  # What is not there is encoded anew.
     ),
     "averages": Kind(
-        ("out/ema/**/*",),
+        ("out/ema/**/*", "out/run.json"),
         (
             Command("ema out --list"),
             Command("ema out --sigma-rel 0.08 -o 0.08.safetensors", ("0.08.safetensors",)),
@@ -260,7 +263,9 @@ def make_case(template: Path, folder: Path, seed: int) -> Case:
             os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     command = rng.choice(kind.commands)
     words = tuple(command.words.format(name=file.name).split())
-    return Case(seed, str(file.relative_to(folder)), how, command, words, damaged != data)
+    return Case(
+        seed, str(file.relative_to(folder)), how, command, words, damaged != data and how not in kind.unsaid
+    )
 
 
 def run_case(template: Path, scratch: Path, seed: int) -> Outcome:

@@ -7,11 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.trainkit.mutations import KINDS
 from tests.trainkit.processes import environment
+from trainkit.cli import main
+from trainkit.errors import ModelError
+from trainkit.model_folder import check_model_folder
+from trainkit.trained_as import read_objective
+from trainkit.weights_file import write_weights
 
-COUNT = 60
+COUNT = 40
 
 
 @pytest.mark.slow
@@ -31,3 +37,38 @@ def test_no_damaged_file_makes_a_command_crash_hang_or_touch_what_is_not_its_own
 
 def test_every_kind_of_file_meets_a_command() -> None:
     assert all(kind.files and kind.commands for kind in KINDS.values())
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"clip_skip": 99}', "[" * 20_000], ids=range(6))
+@pytest.mark.parametrize("name", ["scheduler/scheduler_config.json", "trainkit.json"])
+def test_what_says_how_a_model_was_trained_is_an_error_when_it_is_damaged(
+    own_model: Path, name: str, content: str
+) -> None:
+    """Regression: trainkit.json was a traceback, brackets in brackets anywhere another."""
+    (own_model / name).write_text(content)
+    with pytest.raises(ModelError, match=rf"{name} cannot be used"):
+        read_objective(own_model)
+
+
+@pytest.mark.parametrize("content", ["[]", "[" * 20_000], ids=["list", "deep"])
+def test_a_configuration_that_is_none_is_a_problem(own_model: Path, content: str) -> None:
+    (own_model / "vae" / "config.json").write_text(content)
+    assert any("config.json" in problem for problem in check_model_folder(own_model))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "[" * 20_000], ids=["empty", "list", "deep"])
+def test_a_damaged_run_json_is_an_error_of_trainkit_ema(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: it was a traceback."""
+    snapshots = tmp_path / "ema" / "snapshots"
+    snapshots.mkdir(parents=True)
+    for width in (0.05, 0.1):
+        write_weights(
+            snapshots / f"{width:.3f}-000000000008.safetensors",
+            {"unet.x": torch.ones(2)},
+            {"kind": "ema", "samples_seen": "8", "sigma_rel": repr(width)},
+        )
+    (tmp_path / "run.json").write_text(content)
+    assert main(["ema", str(tmp_path), "--sigma-rel", "0.08"]) == 2
+    assert "run.json: 1 problem" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainkit.errors import TrainkitError
+from trainkit.errors import ConfigError, TrainkitError
 
 if TYPE_CHECKING:
     from trainkit.adapters import AdapterConfig
@@ -127,11 +127,17 @@ def _is_float16(path: Path) -> bool:
 def _adapter_of(run: Path) -> tuple[AdapterConfig, Prediction] | None:
     """What a run with adapters writes its files by: then an average is an adapter too, in the form that front
     ends read. None for other runs, and for snapshots that lie alone."""
-    from trainkit.config import RunConfig
+    from pydantic import ValidationError
 
-    if not (run / "run.json").is_file():
+    from trainkit.config import RunConfig, explain_problem
+
+    path = run / "run.json"
+    if not path.is_file():
         return None
-    config = RunConfig.model_validate_json((run / "run.json").read_text(encoding="utf-8"))
+    try:
+        config = RunConfig.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ConfigError(str(path), [explain_problem(problem) for problem in error.errors()]) from None
     return None if config.adapter is None else (config.adapter, config.objective.prediction)
 
 

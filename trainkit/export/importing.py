@@ -116,7 +116,7 @@ def _config(path: Path, part: Part, own: dict[str, Any], like: Path | None, shap
     if like is not None:
         try:
             found: dict[str, Any] = json.loads((like / part / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"--like: {like / part / 'config.json'} cannot be read: {error}") from error
         return found
     if isinstance(known := own.get(part), dict):

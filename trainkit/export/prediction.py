@@ -91,7 +91,7 @@ def own_metadata(metadata: dict[str, str]) -> dict[str, Any]:
     """What trainkit itself wrote about the model; {} for files of others, or when it cannot be read."""
     try:
         own = json.loads(metadata.get(MODEL_KEY, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return own if isinstance(own, dict) else {}
 

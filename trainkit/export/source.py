@@ -116,7 +116,7 @@ def _unfinished(run: Path) -> str:
 def _json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainkitError(f"{path} cannot be read: {error}") from error
     if not isinstance(data, dict):
         raise TrainkitError(f"{path} is no JSON object")
@@ -134,6 +134,6 @@ def _last_line(path: Path) -> dict[str, Any]:
                 last, count = line, count + 1
     try:
         found = json.loads(last)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return {**found, "step": count} if isinstance(found, dict) else {}

@@ -116,9 +116,8 @@ def keep(journal: Path, measured: Path, *, only_new: bool) -> None:
         return
     unsorted = measured.with_name(measured.name + ".unsorted")
     with unsorted.open("wb") as out:
-        if not only_new and measured.is_file():
-            if count := _count(measured):
-                np.memmap(measured, MEASURED, "r", shape=count).tofile(out)
+        if not only_new and (count := _count(measured)):
+            np.memmap(measured, MEASURED, "r", shape=count).tofile(out)
         for piece in _pieces(journal):
             out.write(piece)
     if unsorted.stat().st_size:
