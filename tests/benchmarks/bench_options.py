@@ -167,7 +167,7 @@ def main() -> None:
         run = folder / "run.toml"
         run.write_text(
             f'out = "out"\nsamples = 1_000_000\nbatch = {options.batch}\naccumulate = 1\n'
-            "checkpoint_every = 0\ntrackers = []\n"
+            "checkpoint_every = 0\nkeep_checkpoints = 1\ntrackers = []\n"
             f'[model]\nbase = "model"\n[data]\npath = "data"\ncache = "latents"\nworkers = 4\n'
             f"buckets = {{ resolution = {pixels}, max_side = {pixels}, min_side = {pixels} }}\n"
             '[text]\nmax_tokens = 150\n[optim]\noptimizer = "adamw"\n'
