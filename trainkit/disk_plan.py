@@ -8,9 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from trainkit.amounts import gigabytes
 from trainkit.checkpoint import checkpoints_in, latest_checkpoint
 from trainkit.errors import TrainkitError
-from trainkit.room import explain_full, free_bytes, gigabytes, is_full, state_bytes_per_weight
+from trainkit.room import explain_full, free_bytes, is_full, state_bytes_per_weight
 from trainkit.setup import Setup
 from trainkit.trained import trained_state
 from trainkit.whole import size_of

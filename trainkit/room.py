@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from trainkit.amounts import gigabytes
 from trainkit.errors import TrainkitError
 from trainkit.optim import OptimConfig, find_optimizer
 
@@ -26,14 +27,6 @@ _FULL = {
 
 _PROBED = 65_536
 """Weights on which an optimizer's memory is measured; bitsandbytes keeps less than 4,096 in 32 bits."""
-
-
-def gigabytes(count: float) -> str:
-    """A number of bytes in words."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count:.0f} bytes"
 
 
 def is_full(error: OSError, folder: Path) -> bool:

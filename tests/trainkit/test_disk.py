@@ -20,11 +20,12 @@ from accelerate.state import AcceleratorState
 from tests.trainkit.processes import PATIENCE, command, environment, write_run
 from tests.trainkit.tiny import run_data
 from trainkit import resume
+from trainkit.amounts import gigabytes
 from trainkit.checkpoint import checkpoints_in, latest_checkpoint
 from trainkit.disk_plan import plan_disk
 from trainkit.errors import LockError, TrainkitError
 from trainkit.reporter import Reporter
-from trainkit.room import explain_full, free_bytes, gigabytes, state_bytes_per_weight
+from trainkit.room import explain_full, free_bytes, state_bytes_per_weight
 from trainkit.run_file import make_run
 from trainkit.setup import Setup
 from trainkit.train import Result, train

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from trainkit.amounts import gigabytes
 from trainkit.buckets import Placement, Size, fit
 from trainkit.cache.complete import is_complete, note_complete
 from trainkit.cache.latents import LatentCache
@@ -36,7 +37,7 @@ from trainkit.images import to_bucket
 from trainkit.latents import encode
 from trainkit.picture import Picture, PictureReader
 from trainkit.progress import bar_style
-from trainkit.room import free_bytes, gigabytes
+from trainkit.room import free_bytes
 
 BLOCK, COMPANY = 256, 16
 """Pictures of a shard, and those that are encoded together."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captionkit import CaptionPipeline, Rendered
+from trainkit.amounts import gigabytes
 from trainkit.cache.complete import is_complete, note_complete
 from trainkit.cache.shard import KEY, as_keys
 from trainkit.cache.share import Rows, Shared, file_of, joined, shared
@@ -34,7 +35,7 @@ from trainkit.draw import Draw
 from trainkit.errors import CacheError, DamagedError, PictureError
 from trainkit.picture import Picture
 from trainkit.progress import bar_style
-from trainkit.room import free_bytes, gigabytes
+from trainkit.room import free_bytes
 from trainkit.text import ChunkMode, Tokens, chunk_states, join_chunks
 from trainkit.validation import evaluating
 

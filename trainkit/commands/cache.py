@@ -49,8 +49,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _info(options: argparse.Namespace) -> int:
+    from trainkit.amounts import gigabytes
     from trainkit.cache.tidy import about, old_files, stores_of
-    from trainkit.room import gigabytes
 
     stores = [about(folder) for folder in stores_of(options.folder)]
     old = [path.stat().st_size for path in old_files(options.folder)]
@@ -94,10 +94,10 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
+    from trainkit.amounts import gigabytes
     from trainkit.cache.tidy import prune, stores_of
     from trainkit.cache.wanted import Wanted, add_wanted, cache_folder
     from trainkit.errors import CacheError
-    from trainkit.room import gigabytes
     from trainkit.run_file import load_run
 
     runs = [load_run(path, []) for path in options.run_files]

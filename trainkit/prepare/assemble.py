@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -162,19 +162,20 @@ class Assembly:
         """For every row its problems, each with the flag that stands in the manifest."""
         found: list[list[tuple[Problem, str]]] = [[] for _ in images]
 
-        def remark(row: int, kind: Fault | Remark, detail: str, flag: str = "") -> None:
-            found[row].append((Problem("", kind, detail, isinstance(kind, Fault)), flag or kind.value))
+        def remark(row: int, kind: Fault | Remark, detail: str, flag: str = "", like: str = "") -> None:
+            problem = Problem("", kind, detail, isinstance(kind, Fault), like)
+            found[row].append((problem, flag or kind.value))
 
         here = slice(first, first + len(images))
         for row, twin in _some(self._twins.same_id[here]):
             name, image = self._names[twin]
-            remark(row, Fault.TWICE, f"the id {name!r} is {image}'s")
+            remark(row, Fault.TWICE, f"the id {name!r} is {image}'s", like=image)
         for row, twin in _some(self._twins.same_bytes[here]):
             name, image = self._names[twin]
-            remark(row, Remark.DUPLICATE, f"has the bytes of {image}", f"duplicate of {name}")
+            remark(row, Remark.DUPLICATE, f"has the bytes of {image}", f"duplicate of {name}", image)
         for row, twin in _some(self._twins.near[here]):
             name, image = self._names[twin]
-            remark(row, Remark.NEAR, f"looks like {image}", f"near duplicate of {name}")
+            remark(row, Remark.NEAR, f"looks like {image}", f"near duplicate of {name}", image)
         w, h = measured["width"], measured["height"]
         for row in np.flatnonzero(np.minimum(w, h) < self._config.min_side).tolist():
             remark(row, Remark.SMALL, f"{w[row]} x {h[row]} pixels")
@@ -194,7 +195,7 @@ def _some(twins: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 def _with(problem: Problem, name: str, left_out: bool) -> Problem:
-    return Problem(name, problem.problem, problem.detail, left_out)
+    return replace(problem, name=name, left_out=left_out)
 
 
 def _trained(measured: NDArray[np.void], rows: NDArray[np.void]) -> bytes:

@@ -24,7 +24,6 @@ from trainkit.prepare.collect import collect, remember, spools
 from trainkit.prepare.folder import MANIFEST, WORK, out_folder, write_whole
 from trainkit.prepare.parts import Part, PartWriter
 from trainkit.prepare.problem_file import problem_file
-from trainkit.prepare.report import report_page
 from trainkit.prepare.scan import Scan, problem_of
 from trainkit.prepare.settings import PrepareConfig
 
@@ -103,6 +102,9 @@ def prepare(
             tuple(writer.parts),
             assembly.fingerprint,
         )
+        # Imported here: the processes that read pictures import this file and never draw a page.
+        from trainkit.prepare.report import report_page
+
         page = report_page(str(data), scan.root, settings, sums, assembly.fingerprint)
         write_whole(folder.new / "report.html", page)
         write_whole(folder.new / MANIFEST, json.dumps(_manifest(prepared, settings), indent=2) + "\n")

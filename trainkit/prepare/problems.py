@@ -91,6 +91,8 @@ class Problem:
     problem: Fault | Remark
     detail: str
     left_out: bool = True
+    like: str = ""
+    """The picture that this one is a double of, relative to the root; empty where there is none."""
 
     def line(self) -> str:
         """As it stands in problems.jsonl."""

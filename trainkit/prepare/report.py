@@ -14,6 +14,7 @@ import jinja2
 from PIL import Image, ImageOps
 
 from captionkit.pictures import KINDS
+from trainkit.amounts import gigabytes
 from trainkit.prepare.assemble import STEPS, Sums
 from trainkit.prepare.look import look_at
 from trainkit.prepare.places import Places
@@ -47,6 +48,7 @@ def report_page(title: str, root: Path, config: PrepareConfig, sums: Sums, finge
     return template.render(
         title=title,
         sums=sums,
+        size=gigabytes(sums.bytes),
         problems=problems,
         left_out_share=sums.left_out / max(1, sums.left_out + sums.rows),
         sides=_side_bars(sums.sides, config.min_side),
@@ -62,6 +64,8 @@ def _example(places: Places, problem: Problem, max_pixels: int) -> dict[str, obj
         "detail": problem.detail,
         "left_out": problem.left_out,
         "picture": _thumbnail(places, problem.name, max_pixels),
+        "like": problem.like,
+        "like_picture": _thumbnail(places, problem.like, max_pixels) if problem.like else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trainkit.amounts import gigabytes
 from trainkit.prepare.prepare import Prepared
 from trainkit.prepare.problems import is_fault, meaning
 
@@ -25,10 +26,9 @@ def describe(prepared: Prepared) -> str:
     """A few lines: how many rows there are, and how many of each problem."""
     known = prepared.rows + prepared.left_out
     size = sum(part["bytes"] for part in prepared.parts)
-    size_text = f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
     lines = [
-        f"{prepared.rows:,} pictures in {prepared.folder} ({size_text}), {prepared.left_out:,} left out "
-        f"of {known:,}; {prepared.num_read:,} were read, the others known",
+        f"{prepared.rows:,} pictures in {prepared.folder} ({gigabytes(size)}), {prepared.left_out:,} left "
+        f"out of {known:,}; {prepared.num_read:,} were read, the others known",
     ]
     if prepared.found:
         width = max(len(f"{count:,}") for count in prepared.found.values())

@@ -6,7 +6,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +26,7 @@ from captionkit.testing import records as any_records
 from captionkit.writers import open_target
 from captionkit.writers.fields import has_content
 from tests.trainkit.prepare.drawn import drawn, encoded, put, put_many
+from tests.trainkit.processes import environment
 from trainkit.errors import TrainkitError
 from trainkit.prepare import PrepareConfig, prepare
 
@@ -321,6 +325,28 @@ def test_the_page_stands_alone_and_escapes(tmp_path: Path) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;b&gt;.jpg" in page
     assert not [word for word in ('src="http', 'href="http', "url(http") if word in page]
+
+
+def test_the_page_shows_a_double_beside_what_it_looks_like(tmp_path: Path) -> None:
+    """Regression: one picture alone stood there; and all that was smaller than 5 MB had 0.00 GB."""
+    put(tmp_path / "data", "a.png", encoded(drawn(300, 280, 1), "PNG"))
+    put(tmp_path / "data", "b.jpg", encoded(drawn(300, 280, 1), "JPEG", quality=90))
+    put(tmp_path / "data", "c.png", encoded(drawn(300, 280, 1), "PNG"))
+    prepare(tmp_path / "data", tmp_path / "out", PrepareConfig(near=True), processes=1)
+    page = (tmp_path / "out" / "report.html").read_text()
+    cards = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
+    told = {re.findall(r"<b>(.*?)</b><br>(.*?)</fig", card)[0]: card.count("<img") for card in cards}
+    assert told == {("b.jpg", "looks like a.png"): 2, ("c.png", "has the bytes of a.png"): 2}
+    assert re.search(r"pictures to train on, [\d.]+ kB<", page)
+
+
+def test_a_process_that_reads_pictures_does_not_load_what_it_does_not_need() -> None:
+    """Every one of them pays for it before its first picture."""
+    told = (
+        "import sys, trainkit.prepare.scan; print(*{'torch', 'jinja2', 'scipy', 'tqdm'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, env=environment())
+    assert ran.stdout.strip() == "", ran.stderr
 
 
 def test_masks_beside_pictures_are_no_problem(tmp_path: Path) -> None:
