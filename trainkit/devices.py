@@ -56,6 +56,18 @@ def make_accelerator(mixed_precision: str, out: Path, *, tf32: bool) -> Accelera
     return accelerator
 
 
+def end(accelerator: Accelerator) -> None:
+    """Close the trackers and leave the other processes; the accelerator is not used again."""
+    if torch.distributed.is_initialized():
+        _LEFT.append(torch.distributed.group.WORLD)
+    accelerator.end_training()
+
+
+_LEFT: list[Any] = []
+"""Groups of processes that were left. One whose last owner is a DistributedDataParallel is taken down with
+Python's lock held, and waits for a thread that wants it: one process in several hung when all was done."""
+
+
 def _meet_again(environment: Mapping[str, str], backend: str) -> None:
     """Let the processes that torchrun has started again meet where those before them did not.
 

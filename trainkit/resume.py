@@ -15,6 +15,7 @@ from accelerate.utils import broadcast
 
 from trainkit.changes import compare, settings_of_run
 from trainkit.checkpoint import Progress, load_checkpoint, newest_good, read_progress, save_checkpoint
+from trainkit.devices import end
 from trainkit.errors import CheckpointError
 from trainkit.model_folder import model_version
 from trainkit.phases import Phase, history
@@ -84,7 +85,7 @@ def leave(
         save(setup, phase, optimizer, samples_seen, look)
     if samples_seen:
         told = f"after {samples_seen} samples, which are in {path}"
-    setup.accelerator.end_training()
+    end(setup.accelerator)
     raise Stopped(asked, told)
 
 

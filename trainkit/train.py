@@ -24,7 +24,7 @@ from captionkit import CaptionPipeline
 from trainkit.adapters import addressed_dropout
 from trainkit.checkpoint import read_progress, remove_leftovers
 from trainkit.config import RunConfig, write_resolved
-from trainkit.devices import refuse_false_launch, synchronised, wrapped
+from trainkit.devices import end, refuse_false_launch, synchronised, wrapped
 from trainkit.disk_plan import plan_disk, told_when_full
 from trainkit.errors import TrainkitError
 from trainkit.feed import Batch
@@ -219,7 +219,7 @@ def _train_through(setup: Setup, stop: Stop, accepted: Collection[str], history:
 
     # The end: the model as others load it.
     folder = write_results(setup, samples_seen)
-    accelerator.end_training()
+    end(accelerator)
     return Result(folder, samples_seen, resumed_from, setup.data, setup.phases, setup.pipelines)
 
 
