@@ -6,6 +6,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,7 +52,8 @@ def map_blocks(
         waiting: deque[tuple[int, Future[tuple[Any, list[CaptionkitError]]]]] = deque()
         try:
             for block in chain(first, blocks):
-                waiting.append((block.amount, pool.submit(_work, block)))
+                with _interrupts_held():
+                    waiting.append((block.amount, pool.submit(_work, block)))
                 if len(waiting) > AHEAD * processes:
                     yield _taken(*waiting.popleft(), report)
             while waiting:
@@ -65,6 +67,20 @@ def map_blocks(
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until this is over. A process that is started meanwhile never hears it: one that was
+    interrupted while it still imported left the pool waiting for it for ever."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows.
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def usable_cores() -> int:
