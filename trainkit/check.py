@@ -17,6 +17,7 @@ from trainkit.optim import PARTS, PartName, find_optimizer, learning_rate
 from trainkit.phases import Phase, make_phases, require_trained
 from trainkit.picture import Picture
 from trainkit.pictures import DataSet, read_data
+from trainkit.prepared import changed_parts, is_prepared
 from trainkit.repeats import repeats_of
 from trainkit.sample import check_prompts
 from trainkit.text import Tokens
@@ -39,6 +40,8 @@ def check_run(
     pipelines = _pipelines(run, tokens, problems)
     report: dict[str, Any] = {}
     try:
+        if is_prepared(run.data.path):
+            problems += changed_parts(run.data.path)
         everything = read_data(run.data, pipelines or [CaptionPipeline()], progress=progress)
         data, apart = split(everything, run.validation)
     except TrainkitError as error:

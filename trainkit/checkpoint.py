@@ -138,7 +138,7 @@ def newest_good(folder: Path, say: Callable[[str], None]) -> Path | None:
     """
     problems: dict[Path, str] = {}
     for path in reversed(checkpoints_in(folder)):
-        found = damage(path)
+        found = damage(path) or _of_another_moment(path)
         if not found:
             for broken, problem in problems.items():
                 say(
@@ -155,6 +155,15 @@ def newest_good(folder: Path, say: Callable[[str], None]) -> Path | None:
             "these."
         )
     return None
+
+
+def _of_another_moment(path: Path) -> list[str]:
+    """What is wrong with a whole checkpoint that has the name of another one; empty when nothing is."""
+    try:
+        samples = read_progress(path).samples_seen
+    except CheckpointError:  # Of another version; whoever loads it says so.
+        return []
+    return [] if samples == int(path.name) else [f"it was made after {samples} samples, and renamed"]
 
 
 def _put_aside(path: Path) -> Path:

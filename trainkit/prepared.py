@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -28,7 +29,8 @@ class PreparedPart(BaseModel):
     rows: _Count
     bytes: _Count
     digest: _Hex
-    """BLAKE2b over the file; not looked at when a run begins, as that would read all of it."""
+    """BLAKE2b over the file; 16 bytes of it; not looked at when a run begins, as that would read all of it;
+    `trainkit check` does."""
 
     @field_validator("file")
     @classmethod
@@ -109,6 +111,22 @@ def read_prepared(folder: Path) -> Prepared:
         raise TrainkitError(
             f"data.path: {summary}: {place + ': ' if place else ''}{why}{more}; prepare the folder again"
         ) from error
+
+
+def changed_parts(folder: Path) -> list[str]:
+    """The parts of a prepared folder that are not as they were written, each with what to do; reads all of
+    them. Raises TrainkitError as `read_prepared` does, and when a part cannot be read."""
+    found = []
+    for part in read_prepared(folder).parts:
+        path = folder / part.file
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        except OSError as error:
+            raise TrainkitError(f"data.path: {path} cannot be read: {error.strerror or error}") from error
+        if digest != part.digest:
+            found.append(f"data.path: {path} is not as it was written; copy it again, or prepare again")
+    return found
 
 
 def _content(summary: Path) -> bytes:

@@ -31,6 +31,8 @@ from trainkit.validation import TextKind, TextResult
 from trainkit.waiting import Waiting
 from trainkit.whole_file import write_whole
 
+_FIRST = 4
+"""When so many pictures at the start, and all, cannot be read, nothing is trained."""
 _RECENT = 100
 """Optimizer steps over which the share of clipped ones is told."""
 _TOLD_EVERY = 5.0
@@ -166,7 +168,7 @@ class Reporter:
         """Report pictures that could no longer be read, and stores that had to be asked again; too many
         pictures stop the run.
 
-        Raises TrainkitError when more than data.max_bad_share of this process's samples were blank.
+        Raises TrainkitError when more than data.max_bad_share of this process's samples were blank, or all.
         """
         self.samples_asked += len(batch.records)
         for picture, reason in batch.problems:
@@ -180,6 +182,11 @@ class Reporter:
         self._tell_of_trouble()
         self._alert_of_skipped()
         allowed = max(1.0, self.run.data.max_bad_share * max(self.samples_asked, 1000))
+        if len(self.broken) >= max(self.samples_asked, _FIRST):
+            raise TrainkitError(
+                f"none of the first {self.samples_asked} pictures can be read; they are named in "
+                f"{self.run.out / 'skipped.jsonl'}. Is data.path right, and is the disk there?"
+            )
         if len(self.broken) > allowed:
             raise TrainkitError(
                 f"{len(self.broken)} pictures could not be read any more while training, more than "

@@ -75,7 +75,7 @@ def damage(folder: Path) -> list[str]:
     except OSError as error:
         return [f"{INDEX} cannot be read: {error.strerror or error}"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        return [f"{INDEX} is damaged: {error!r}"]
+        return [f"{INDEX} is damaged ({type(error).__name__})"]
     if outside := [name for name in expected if Path(name).name != name]:
         return [f"{INDEX} names {outside[0]!r}, which is no file of this folder"]
     with ThreadPoolExecutor(_TOGETHER) as pool:

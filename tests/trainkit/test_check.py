@@ -22,6 +22,7 @@ from trainkit.cli import main
 from trainkit.config import RunConfig
 from trainkit.errors import TrainkitError
 from trainkit.phases import make_phases, merged_buckets
+from trainkit.prepare import prepare
 from trainkit.run_file import make_run
 from trainkit.train import train
 
@@ -76,6 +77,19 @@ def test_check_finds_every_problem_at_once(tmp_path: Path, own_model: Path) -> N
     assert problems[0] == f"model.base: {own_model} lacks its vae/ folder"
     assert problems[1].startswith("data.recipe: ")
     assert problems[2] == f"data.path: no such folder or table: {tmp_path / 'nowhere'}"
+
+
+def test_check_finds_a_prepared_part_that_changed(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
+    """Regression: a letter of a tag was another, and nothing said so."""
+    prepare(pictures, tmp_path / "manifest", processes=1)
+    run = a_run(tmp_path, tiny_model, tmp_path / "manifest")
+    assert check_run(run)[1] == []
+    part = tmp_path / "manifest" / "part-00000.arrow"
+    data = part.read_bytes()
+    part.write_bytes(data.replace(b"background", b"backgroumd"))
+    assert check_run(run)[1] == [
+        f"data.path: {part} is not as it was written; copy it again, or prepare again"
+    ]
 
 
 def test_check_finds_prompts_that_are_too_long(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:

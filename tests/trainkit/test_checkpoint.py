@@ -271,6 +271,17 @@ def test_whatever_stands_in_its_json_there_is_a_message(sealed: Path, content: b
             (sealed / name).write_bytes(whole)
 
 
+def test_a_checkpoint_under_the_name_of_another_is_not_taken_for_it(tmp_path: Path, tiny_model: Path) -> None:
+    """Regression: the run went on from the older one, and could then not write the one that was there."""
+    trained = fresh(tiny_model)
+    for samples in (8, 16):
+        save_checkpoint(tmp_path, *trained, progress(samples), keep=3)
+    (tmp_path / "000000000016").rename(tmp_path / "000000000024")
+    said: list[str] = []
+    assert newest_good(tmp_path, said.append) == tmp_path / "000000000008"
+    assert "000000000024 is damaged: it was made after 16 samples, and renamed" in said[0]
+
+
 def test_of_a_damaged_checkpoint_the_one_before_is_used_and_said(tmp_path: Path, tiny_model: Path) -> None:
     trained = fresh(tiny_model)
     assert newest_good(tmp_path / "none", print) is None

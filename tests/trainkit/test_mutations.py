@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 import torch
 
 from tests.trainkit.mutations import KINDS
-from tests.trainkit.processes import environment
+from tests.trainkit.processes import environment, write_run
 from trainkit.cli import main
 from trainkit.errors import ModelError
 from trainkit.model_folder import check_model_folder
+from trainkit.prepare import prepare
 from trainkit.trained_as import read_objective
 from trainkit.weights_file import write_weights
 
@@ -72,3 +74,16 @@ def test_a_damaged_run_json_is_an_error_of_trainkit_ema(
     (tmp_path / "run.json").write_text(content)
     assert main(["ema", str(tmp_path), "--sigma-rel", "0.08"]) == 2
     assert "run.json: 1 problem" in capsys.readouterr().err
+
+
+def test_a_run_of_which_no_picture_is_there_trains_nothing(
+    tmp_path: Path, tiny_model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: few samples or a large max_bad_share, and a model came out that had seen no picture."""
+    prepare(pictures, tmp_path / "manifest", processes=1)
+    summary = tmp_path / "manifest" / "manifest.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"root": "/nowhere"}))
+    run = write_run(tmp_path, tiny_model, tmp_path / "manifest", samples=8, checkpoint_every=8)
+    assert main(["train", str(run), "data.max_bad_share=1.0"]) == 2
+    assert "none of the first 4 pictures can be read" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "model").exists()

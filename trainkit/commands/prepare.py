@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -77,7 +79,7 @@ def _positive(text: str) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from captionkit.readers.open import FORMATS
-    from trainkit.errors import ConfigError
+    from trainkit.errors import ConfigError, TrainkitError
     from trainkit.prepare import prepare
     from trainkit.prepare.table import describe, summary
 
@@ -98,6 +100,10 @@ def _run(options: argparse.Namespace) -> int:
         return _stopped(options.out, 130)
     except SystemExit as ended:
         return _stopped(options.out, int(ended.code or 0))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise TrainkitError(_full(options.out, error)) from error
     finally:
         signal.signal(signal.SIGTERM, before)
     if options.json:
@@ -132,6 +138,17 @@ def _terminated(number: int, frame: object) -> NoReturn:
     """End as Ctrl-C does, with everything tidied up; schedulers ask for it with SIGTERM."""
     del frame
     raise SystemExit(128 + number)
+
+
+def _full(out: Path, error: OSError) -> str:
+    from trainkit.amounts import gigabytes
+
+    free = gigabytes(shutil.disk_usage(out).free)
+    return (
+        f"{out} could not be written: {error.strerror} ({free} are free there); a manifest takes 100 to 1,000 "
+        "bytes a picture, by its tags and captions, and twice that while it is written. What was measured is "
+        "kept: free some space, and the same command goes on"
+    )
 
 
 def _stopped(out: Path, status: int) -> int:

@@ -27,8 +27,9 @@ from trainkit.prepare.problem_file import problem_file
 from trainkit.prepare.scan import Scan, problem_of
 from trainkit.prepare.settings import PrepareConfig
 
-_PER_BLOCK = 100
-"""Pictures of a folder that one process takes at a time: a second's work with every pixel decoded."""
+_PER_BLOCK, _HEADERS_PER_BLOCK = 100, 500
+"""Pictures of a folder that one process takes at a time, with pixels decoded and without: half a second's
+work. Of fewer than two blocks for each, none is started: one takes half a second to begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def prepare(
     are no data, OSError when the disk is full.
     """
     settings = settings or PrepareConfig()
-    source = _source(data, out, format)
+    source = _source(data, out, format, settings)
     root = settings.root if settings.root is not None else source.root
     if not root.is_dir():
         raise TrainkitError(f"no such folder: {root}; --root is where paths of pictures begin")
@@ -136,7 +137,7 @@ def _nothing_usable(sums: Sums) -> str:
     return f"no picture can be used ({told}){such}"
 
 
-def _source(data: Path | str, out: Path, format: Format | None) -> Source:
+def _source(data: Path | str, out: Path, format: Format | None, settings: PrepareConfig) -> Source:
     if is_url(str(data)):
         raise TrainkitError(
             f"{data} is a URL, and every byte is read here: give a local copy or a mount of it, and say "
@@ -147,7 +148,8 @@ def _source(data: Path | str, out: Path, format: Format | None) -> Source:
         return source
     inside, above = out.resolve(), source.folder.resolve()
     below = source.folder / inside.relative_to(above) if inside.is_relative_to(above) else None
-    return replace(source, per_block=_PER_BLOCK, except_in=below)
+    per_block = _PER_BLOCK if settings.decode or settings.near else _HEADERS_PER_BLOCK
+    return replace(source, per_block=per_block, except_in=below)
 
 
 def _total(source: Source) -> int | None:

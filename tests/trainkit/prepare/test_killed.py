@@ -134,6 +134,23 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
         prepare(tmp_path / "data", tmp_path / "out")
 
 
+def test_a_full_disk_is_told_and_the_same_command_goes_on(
+    data: Path, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    """Regression: it said no more than the system's number and words."""
+    out = tmp_path / "out"
+    ended = run(words(data, out), max_file_bytes=20_000)
+    assert ended.returncode == 2
+    assert f"{out} could not be written: File too large (" in ended.stderr
+    assert "What was measured is kept" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert files_of(out) == {}
+    ended = run(words(data, out))
+    assert ended.returncode == 0
+    assert json.loads(ended.stdout)["read"] < PICTURES
+    assert files_of(out) == undisturbed
+
+
 def measured(image: int, width: int) -> Measured:
     return Measured(image, 1, 2, 3, bytes(range(16)), width, 5, 2**64 - 1, 1, 7)
 
