@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
     metadata, out = Path(arguments[0]), Path(arguments[1])
     rows = [json.loads(line) for line in metadata.read_text(encoding="utf-8").splitlines()]
     out.mkdir(parents=True, exist_ok=True)
-    folder = os.path.relpath(metadata.parent, out)
+    folder = str(metadata.parent.resolve())  # A path with ".." would be refused: no picture lies outside.
     lines = [json.dumps(as_record(row, folder)) + "\n" for row in rows]
     (out / "records.jsonl").write_text("".join(lines), encoding="utf-8")
     edges = sorted({(row["subgroup"], row["group"]) for row in rows if row["group"]})
