@@ -78,6 +78,7 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from captionkit import CaptionkitError
     from captionkit.readers.open import FORMATS
     from trainkit.errors import ConfigError, TrainkitError
     from trainkit.prepare import prepare
@@ -100,10 +101,11 @@ def _run(options: argparse.Namespace) -> int:
         return _stopped(options.out, 130)
     except SystemExit as ended:
         return _stopped(options.out, int(ended.code or 0))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except (OSError, CaptionkitError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError) or cause.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise TrainkitError(_full(options.out, error)) from error
+        raise TrainkitError(_full(options.out, cause)) from error
     finally:
         signal.signal(signal.SIGTERM, before)
     if options.json:
@@ -145,9 +147,9 @@ def _full(out: Path, error: OSError) -> str:
 
     free = gigabytes(shutil.disk_usage(out).free)
     return (
-        f"{out} could not be written: {error.strerror} ({free} are free there); a manifest takes 100 to 1,000 "
-        "bytes a picture, by its tags and captions, and twice that while it is written. What was measured is "
-        "kept: free some space, and the same command goes on"
+        f"{out} could not be written: {error.strerror} ({free} are free there); a manifest takes 100 to "
+        "1,000 bytes a picture, by its tags and captions, twice that while it is written. What was measured "
+        "is kept: free some space, and the same command goes on"
     )
 
 
