@@ -17,7 +17,7 @@ from captionkit import CaptionPipeline
 from trainkit.batches import BatchPlan, share_of
 from trainkit.buckets import Size, fit
 from trainkit.cache.latents import LatentCache
-from trainkit.cache.texts import TextCache
+from trainkit.cache.texts import TextCache, caption_of
 from trainkit.draw import Draw
 from trainkit.errors import DamagedError, PictureError
 from trainkit.images import to_bucket
@@ -153,12 +153,7 @@ class Feed:
             picture = self.pictures[draw.picture]
         except PictureError as error:
             return _Described(None, error.picture, "", False, error)
-        if self.texts is not None:
-            caption = self.texts.render(self.pipeline, picture, draw)
-        else:
-            caption = self.pipeline.render(
-                picture.record, epoch=draw.epoch, draw=draw.draw, samples=draw.sample
-            )
+        caption = caption_of(self.pipeline, picture, draw, self.texts)
         return _Described(picture, picture.record.id, caption.text, caption.flip, None)
 
     def _fetched(self, described: Sequence[_Described]) -> Iterator[bytes | PictureError | None]:

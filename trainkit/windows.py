@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from captionkit import CaptionPipeline
-from trainkit.cache.texts import TextCache
+from trainkit.cache.texts import TextCache, caption_of
 from trainkit.draw import Draw
 from trainkit.errors import PictureError
 from trainkit.picture import Picture
@@ -49,7 +49,4 @@ class Chunks:
             picture = self.pictures[draw.picture]
         except PictureError:
             return 1
-        if self.texts is not None:
-            return self.tokens.num_chunks(self.texts.render(self.pipeline, picture, draw).text)
-        caption = self.pipeline.render(picture.record, epoch=draw.epoch, draw=draw.draw, samples=draw.sample)
-        return self.tokens.num_chunks(caption.text)
+        return self.tokens.num_chunks(caption_of(self.pipeline, picture, draw, self.texts).text)

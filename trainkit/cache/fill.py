@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from captionkit.readers.parallel import usable_cores
 from trainkit.amounts import gigabytes
 from trainkit.buckets import Placement, Size, fit
 from trainkit.cache.complete import is_complete, note_complete
@@ -44,8 +43,6 @@ BLOCK, COMPANY = 256, 16
 
 _AHEAD = 4
 """Companies that are decoded while one is encoded; at 1024 x 1024 one takes 200 MB."""
-_POLL = 0.2
-"""Seconds between two looks for what other processes do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +225,7 @@ def _require_room(cache: LatentCache, blocks: list[LatentBlock], vae: Any) -> No
 
 def _threads(pictures: Sequence[Picture], reader: PictureReader) -> int:
     """One for each core; pictures that come from a store are waited for by more."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     with contextlib.suppress(PictureError):
         if pictures[0].place.remote:
             return max(min(16, cores), reader.store.config.threads)
@@ -292,10 +289,8 @@ class _Filler:
             if ahead:
                 yield ahead.popleft()
                 continue
-            work.wait()
-            if work.finished:
+            if work.all_done():
                 return
-            time.sleep(_POLL)
 
     def _decoding(self, block: LatentBlock, decoders: ThreadPoolExecutor) -> Iterator[_Company]:
         """The companies of a block; each begins to be decoded when it is asked for."""

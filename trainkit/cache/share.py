@@ -7,6 +7,7 @@ another. No process needs to know of any other.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,9 @@ class Block(Protocol):
 
 
 B = TypeVar("B", bound=Block)
+
+_POLL = 0.2
+"""Seconds between two looks for what other processes do."""
 
 
 def file_of(name: str) -> str:
@@ -71,11 +75,6 @@ class Shared(Generic[B]):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="cache writer")
         self._writing: Future[None] | None = None
 
-    @property
-    def finished(self) -> bool:
-        """Whether every block is there."""
-        return not self._left and not self._claims
-
     def claim(self) -> B | None:
         """A block to do now; None when others are at all that are left."""
         for _ in range(len(self._left)):
@@ -116,6 +115,15 @@ class Shared(Generic[B]):
         if self._writing is not None:
             self._writing.result()
             self._writing = None
+
+    def all_done(self) -> bool:
+        """To be asked when there is nothing to claim: whether every block is there; if not, after a while in
+        which others may get on. Raises CacheError as `wait` does."""
+        self.wait()
+        if self._left or self._claims:
+            time.sleep(_POLL)
+            return False
+        return True
 
     def _write(self, name: str, made: Rows) -> None:
         self.store.put(file_of(name), made.keys, made.rows, made.failed)

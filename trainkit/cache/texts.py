@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,6 @@ BLOCK, COMPANY = 1024, 32
 
 _TRIED = 256
 """Pictures whose captions are counted before all are."""
-_POLL = 0.2
 
 
 def text_fingerprint(text_encoder: Any, clip_skip: int) -> str:
@@ -105,6 +103,15 @@ class TextCache:
         return join_chunks(torch.from_numpy(states).reshape(B, n, L, self.width), self.mode)
 
 
+def caption_of(
+    pipeline: CaptionPipeline, picture: Picture, draw: Draw, texts: TextCache | None = None
+) -> Rendered:
+    """The caption of a draw: its own, or with cached ``texts`` one of the record's variants."""
+    if texts is not None:
+        return texts.render(pipeline, picture, draw)
+    return pipeline.render(picture.record, epoch=draw.epoch, draw=draw.draw, samples=draw.sample)
+
+
 @dataclass(frozen=True, slots=True)
 class TextBlock:
     """Chunks that are encoded and written together."""
@@ -140,18 +147,17 @@ def fill_texts(
     if is_complete(cache.store, question):
         return
     if rank == 0:
-        _require_room(cache, _estimate(cache, pictures, pipeline, tokens), "about ")
+        _require_room(cache, _estimate(cache, pictures, pipeline, tokens), tokens, "about ")
     blocks = _missing(cache, wanted_chunks(cache, pictures, pipeline, tokens, progress=progress))
     if not blocks:
         note_complete(cache.store, question)
         return
     chunks = sum(len(block.keys) for block in blocks)
     if rank == 0:
-        _require_room(cache, chunks, "")
-        row = 2 * (tokens.chunk + 2) * cache.width
+        needed = _require_room(cache, chunks, tokens, "")
         tqdm.write(
             f"{chunks:,} chunks of captions ({cache.variants} for each of {len(pictures):,} pictures) take "
-            f"{gigabytes(chunks * row)} in {cache.store.folder}"
+            f"{gigabytes(needed)} in {cache.store.folder}"
         )
     with (
         tqdm(
@@ -183,10 +189,8 @@ def _claimed(work: Shared[TextBlock], bar: tqdm[Any]) -> Iterator[TextBlock]:
         if block is not None:
             yield block
             continue
-        work.wait()
-        if work.finished:
+        if work.all_done():
             return
-        time.sleep(_POLL)
 
 
 def _encode(
@@ -276,9 +280,10 @@ def _estimate(
     return lacking * len(pictures) // len(tried) // share
 
 
-def _require_room(cache: TextCache, chunks: int, about: str) -> None:
-    """Raises CacheError when the disk cannot hold so many chunks."""
-    needed, free = chunks * (2 * 77 * cache.width + KEY), free_bytes(cache.store.folder)
+def _require_room(cache: TextCache, chunks: int, tokens: Tokens, about: str) -> int:
+    """The bytes that so many chunks take. Raises CacheError when the disk cannot hold them."""
+    needed = chunks * (2 * (tokens.chunk + 2) * cache.width + KEY)
+    free = free_bytes(cache.store.folder)
     if free is not None and needed > free:
         raise CacheError(
             f"{chunks:,} chunks of captions take {about}{gigabytes(needed)} in {cache.store.folder}, "
@@ -286,3 +291,4 @@ def _require_room(cache: TextCache, chunks: int, about: str) -> None:
             "data.cache to a folder on a larger disk, or leave text.cached_variants out: captions are then "
             "encoded in each step."
         )
+    return needed
