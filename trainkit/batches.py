@@ -90,11 +90,6 @@ class BatchPlan:
         """Number of this plan's micro-batches before pass ``epoch`` of the run."""
         return int((self._streams.ends_before(epoch) // self.batch).sum())
 
-    def batches_in(self, epoch: int) -> dict[Size, int]:
-        """How many micro-batches of every bucket stand in a pass."""
-        first, end = self._first_and_end(epoch)
-        return dict(zip(self._streams.sizes, (end - first).tolist(), strict=True))
-
     def epoch_of(self, number: int) -> int:
         """The pass of the run that micro-batch ``number`` belongs to."""
         # A pass can be empty when all buckets are smaller than a batch; bisect finds the last one that starts

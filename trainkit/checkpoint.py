@@ -26,10 +26,10 @@ from trainkit.models import Denoiser
 from trainkit.modes import open_to_others
 from trainkit.optim import settings_of
 from trainkit.room import explain_full
+from trainkit.sealed import INDEX, damage, flush, seal, write_tensors
 from trainkit.sharding import put_all_together, split_state
 from trainkit.stretches import Past, Stretch, read_history
 from trainkit.trained import load_trained_state, trained_state
-from trainkit.whole import INDEX, damage, flush, seal, write_tensors
 
 _FORMAT = 3
 

@@ -16,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from captionkit import CaptionkitError, CaptionPipeline, load_pipeline, preset
 from trainkit.adapters import AdapterConfig
 from trainkit.alerts import AlertConfig
+from trainkit.data_config import DataConfig
 from trainkit.ema_tracks import EmaConfig
 from trainkit.errors import ConfigError
 from trainkit.loss import ObjectiveConfig
 from trainkit.models import ModelConfig
 from trainkit.optim import OptimConfig
-from trainkit.pictures import DataConfig
 from trainkit.probe import ProbeConfig
 from trainkit.sample import PreviewConfig
 from trainkit.schedule import ScheduleConfig

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 from trainkit.export.statistics import data_statistics
 from trainkit.pictures import DataSet
+from trainkit.whole_file import read_object, write_whole
 
 _COUNTED = 5000
 """Records of a manifest that are counted, in a second or two: a share of 5 % is then known to within 1 %."""
@@ -20,20 +19,9 @@ def write_statistics(data: DataSet, path: Path, *, name: str) -> None:
     many. ``name`` stands for the data folder.
     """
     about = {"fingerprint": data.fingerprint, "pictures": len(data.pictures)}
-    if data.fingerprint and about.items() <= _told(path).items():
+    if data.fingerprint and about.items() <= read_object(path).items():
         return
     seen = data.spread(max(_COUNTED, len(data.pictures) if isinstance(data.pictures, tuple) else 0))
     counted = data_statistics((p.record for p in seen), name=name, sizes=data.sizes)
     told = counted | about | {"counted": len(seen)}
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _told(path: Path) -> dict[str, object]:
-    """What the file tells; nothing when it is not there or broken."""
-    try:
-        told = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}
+    write_whole(path, told)

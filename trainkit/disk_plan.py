@@ -12,9 +12,9 @@ from trainkit.amounts import gigabytes
 from trainkit.checkpoint import checkpoints_in, latest_checkpoint
 from trainkit.errors import TrainkitError
 from trainkit.room import explain_full, free_bytes, is_full, state_bytes_per_weight
+from trainkit.sealed import size_of
 from trainkit.setup import Setup
 from trainkit.trained import trained_state
-from trainkit.whole import size_of
 
 _SLACK = 1.02
 """Headers, and what an estimate leaves out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -11,8 +10,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trainkit.errors import TrainkitError
+from trainkit.file_hash import blake2b_of
 
 SUMMARY = "manifest.json"
+DIGEST = 16
+"""Bytes of BLAKE2b over a part."""
 
 _MOST_BYTES = 1 << 26
 _Count = Annotated[int, Field(ge=0, le=1 << 48)]
@@ -29,8 +31,8 @@ class PreparedPart(BaseModel):
     rows: _Count
     bytes: _Count
     digest: _Hex
-    """BLAKE2b over the file; 16 bytes of it; not looked at when a run begins, as that would read all of it;
-    `trainkit check` does."""
+    """BLAKE2b over the file. A run does not look at it, as that would read all of it; `trainkit check`
+    does."""
 
     @field_validator("file")
     @classmethod
@@ -120,8 +122,7 @@ def changed_parts(folder: Path) -> list[str]:
     for part in read_prepared(folder).parts:
         path = folder / part.file
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            digest = blake2b_of(path, DIGEST)
         except OSError as error:
             raise TrainkitError(f"data.path: {path} cannot be read: {error.strerror or error}") from error
         if digest != part.digest:

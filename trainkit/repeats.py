@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainkit.balance import BalanceConfig, tag_factors
+from trainkit.data_config import DataConfig
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.manifest import Manifest
 from trainkit.path_patterns import matching
-from trainkit.pictures import DataConfig, DataSet
+from trainkit.pictures import DataSet
 from trainkit.rows import Rows
 from trainkit.tag_columns import TagBatch, tags_of_manifest, tags_of_pictures
 

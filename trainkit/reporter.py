@@ -20,11 +20,11 @@ from trainkit.alerts import Event, alert
 from trainkit.config import RunConfig
 from trainkit.errors import TrainkitError
 from trainkit.feed import Batch
-from trainkit.history import now
 from trainkit.log import JsonLog, read_tail
 from trainkit.phases import Phase
 from trainkit.progress import bar_style
 from trainkit.stall import Stall
+from trainkit.starts import now
 from trainkit.store.trouble import Trouble
 from trainkit.tracking import Trackers
 from trainkit.validation import TextKind, TextResult

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from trainkit.config import RunConfig
-from trainkit.history import History
+from trainkit.starts import Start
 from trainkit.surroundings import environment, git_state
 from trainkit.whole_file import write_whole
 
@@ -46,20 +46,20 @@ README = """\
 
 
 @contextlib.contextmanager
-def explained(run: RunConfig, home: Path) -> Iterator[History]:
+def explained(run: RunConfig, home: Path) -> Iterator[Start]:
     """The run's folder while one start of it lasts, on the main process. ``home`` is the folder of the run
     file, whose state in git is kept."""
-    history = History(run.out, run.alerts)
-    with history.to_the_end():
+    start = Start(run.out, run.alerts)
+    with start.to_the_end():
         surroundings = environment()
         settings = run.model_dump(mode="json")
-        history.begin(settings, surroundings, int(os.environ.get("WORLD_SIZE", "1")))
-        if history.killed_before:
+        start.begin(settings, surroundings, int(os.environ.get("WORLD_SIZE", "1")))
+        if start.killed_before:
             tqdm.write("note: the last start of this run did not end by itself (killed, or a power cut)")
         (run.out / "README.md").write_text(README, encoding="utf-8")
         write_whole(run.out / "environment.json", surroundings)
         _keep_git(run.out, home)
-        yield history
+        yield start
 
 
 def _keep_git(out: Path, home: Path) -> None:

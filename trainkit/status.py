@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainkit.history import read_history
 from trainkit.log import read_spread, read_tail
+from trainkit.starts import read_starts
 from trainkit.waiting import MUCH
 from trainkit.whole_file import read_object
 
@@ -39,7 +39,7 @@ def run_status(out: Path) -> dict[str, Any]:
     progress = _object(out / "progress.json", problems)
     ended = _object(out / "ended.json", problems)
     settings = _object(out / "run.json", problems)
-    starts = read_history(out)
+    starts = read_starts(out)
     tail = read_tail(out / "log.jsonl", 100)
     if tail.damaged:
         problems.append(f"log.jsonl: {tail.damaged} damaged lines among the last {len(tail.entries)}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainkit.amounts import gigabytes
 from trainkit.waiting import remedy
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -173,9 +174,8 @@ def _checkpoint(status: dict[str, Any]) -> str:
     if found is None:
         return "" if status["state"] == "none" else "none yet"
     kept = f", {found['kept']} kept" if found["kept"] > 1 else ""
-    return (
-        f"at {_count(found['samples'])} samples, {_span(found['age_s'])} ago, {_size(found['bytes'])}{kept}"
-    )
+    told = f"at {_count(found['samples'])} samples, {_span(found['age_s'])} ago"
+    return f"{told}, {gigabytes(found['bytes'])}{kept}"
 
 
 def _waiting(status: dict[str, Any]) -> str:
@@ -245,13 +245,6 @@ def _painted(text: str, colour: str, screen: Screen) -> str:
 
 def _count(number: Any) -> str:
     return f"{number:,}" if isinstance(number, int) else str(number)
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
 
 
 def _span(seconds: float) -> str:

@@ -21,6 +21,7 @@ from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTrack
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trainkit.errors import ConfigError, TrainkitError
+from trainkit.whole_file import read_object, write_whole
 
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
@@ -169,20 +170,14 @@ def _run_of(name: str, tracker: GeneralTracker) -> dict[str, Any]:
 
 def _read_ids(out: Path) -> dict[str, dict[str, Any]]:
     """trackers.json: which run of each tracker this run is; nothing when it is not there or broken."""
-    try:
-        told = json.loads((out / "trackers.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return {k: v for k, v in told.items() if isinstance(v, dict)} if isinstance(told, dict) else {}
+    return {k: v for k, v in read_object(out / "trackers.json").items() if isinstance(v, dict)}
 
 
 def _write_ids(out: Path, ids: dict[str, dict[str, Any]]) -> None:
     if not any(ids.values()):
         return
-    partial = out / ".trackers.json.partial"
     try:
-        partial.write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")
-        partial.replace(out / "trackers.json")
+        write_whole(out / "trackers.json", ids)
     except OSError as error:
         raise TrainkitError(f"{out / 'trackers.json'} cannot be written: {error}") from error
 

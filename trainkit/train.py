@@ -30,7 +30,6 @@ from trainkit.errors import TrainkitError
 from trainkit.feed import Batch
 from trainkit.finish import write_results
 from trainkit.gradients import clip_gradients, grad_norms
-from trainkit.history import History
 from trainkit.loader import micro_batches
 from trainkit.lock import only_here
 from trainkit.loss import decile_entries
@@ -50,6 +49,7 @@ from trainkit.resume import going_on, leave, newest_checkpoint, resume, save
 from trainkit.run_folder import explained
 from trainkit.setup import Setup, set_up
 from trainkit.signals import Stop
+from trainkit.starts import Start
 from trainkit.tracking import require_trackers
 from trainkit.watch import Watch, is_due
 
@@ -83,20 +83,20 @@ def train(
     require_trackers(run.trackers)
     if not main:
         return _train(run, stop or Stop(), accepted, None)
-    with only_here(run.out), explained(run, home or Path.cwd()) as history, told_when_full(run.out):
-        return _train(run, stop or Stop(), accepted, history)
+    with only_here(run.out), explained(run, home or Path.cwd()) as start, told_when_full(run.out):
+        return _train(run, stop or Stop(), accepted, start)
 
 
-def _train(run: RunConfig, stop: Stop, accepted: Collection[str], history: History | None) -> Result:
+def _train(run: RunConfig, stop: Stop, accepted: Collection[str], start: Start | None) -> Result:
     """The run from its newest checkpoint to its end, in a folder of its own."""
     setup = set_up(run)
-    if history is not None:
-        setup.watchdog.before_exit = partial(history.ended, "hung")
+    if start is not None:
+        setup.watchdog.before_exit = partial(start.ended, "hung")
     with contextlib.closing(setup.watchdog):
-        return _train_through(setup, stop, accepted, history)
+        return _train_through(setup, stop, accepted, start)
 
 
-def _train_through(setup: Setup, stop: Stop, accepted: Collection[str], history: History | None) -> Result:
+def _train_through(setup: Setup, stop: Stop, accepted: Collection[str], start: Start | None) -> Result:
     """The loop."""
     run, doing = setup.run, setup.watchdog.doing
     accelerator, denoiser = setup.accelerator, setup.model.denoiser
@@ -118,8 +118,8 @@ def _train_through(setup: Setup, stop: Stop, accepted: Collection[str], history:
         remove_leftovers(checkpoints)
     resumed_from, made_for = samples_seen, phase.run.optim
     watch, alone = Watch(setup), accelerator.num_processes == 1
-    if history is not None:
-        history.training(samples_seen, total_samples, len(setup.data.pictures), setup.data.fingerprint)
+    if start is not None:
+        start.training(samples_seen, total_samples, len(setup.data.pictures), setup.data.fingerprint)
 
     with contextlib.closing(Reporter(run, accelerator, samples_seen, total_samples, look)) as reporter:
         if look:  # A signal came between the last step and what was due after it.

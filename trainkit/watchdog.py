@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import json
 import multiprocessing
 import os
 import socket
@@ -25,6 +24,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from trainkit.whole_file import read_object, write_whole
 
 EXIT_HUNG = 76
 """Exit code of a process that ends because a process of the run hangs: start the same command again."""
@@ -191,10 +192,8 @@ class Watchdog:
         self._beat += 1
         note, began = self._state
         note = replace(note, idle=round(time.monotonic() - began, 1), beat=self._beat)
-        partial = self._folder / f".{self._rank}.partial"
         with contextlib.suppress(OSError):
-            partial.write_text(json.dumps(asdict(note)) + "\n", encoding="utf-8")
-            partial.replace(self._folder / f"{self._rank}.json")
+            write_whole(self._folder / f"{self._rank}.json", asdict(note))
 
     def _read_all(self) -> list[Note | None]:
         return [read_note(self._folder / f"{rank}.json") for rank in range(self._world)]
@@ -203,8 +202,8 @@ class Watchdog:
 def read_note(path: Path) -> Note | None:
     """The note in a file; None when there is none that can be read."""
     try:
-        return Note(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        return Note(**read_object(path))
+    except TypeError:
         return None
 
 

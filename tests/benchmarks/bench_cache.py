@@ -39,11 +39,12 @@ from trainkit.cache.index import NONE, merged, open_index
 from trainkit.cache.latents import LatentCache
 from trainkit.cache.shard import Shard, shard_bytes
 from trainkit.cache.store import INDEX, Store
+from trainkit.data_config import DataConfig
 from trainkit.feed import Feed
 from trainkit.images import to_bucket
 from trainkit.latents import vae_fingerprint
 from trainkit.picture import Picture
-from trainkit.pictures import DataConfig, DataSet, read_data
+from trainkit.pictures import DataSet, read_data
 from trainkit.text import Tokens
 
 TOKENS = Tokens(byte_tokenizer(), 300)

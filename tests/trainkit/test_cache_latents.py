@@ -26,13 +26,15 @@ from tests.trainkit.processes import PATIENCE, environment
 from tests.trainkit.tiny import write_pictures
 from trainkit.buckets import BucketConfig, Fit, Placement, fit, make_buckets, nearest_bucket, place
 from trainkit.cache import fill as filling
+from trainkit.cache import missing
 from trainkit.cache.fill import fill_latents
 from trainkit.cache.latents import LatentCache
+from trainkit.data_config import DataConfig
 from trainkit.errors import CacheError, PictureError
 from trainkit.images import to_bucket
 from trainkit.latents import VaeDraw, encode, vae_fingerprint
 from trainkit.picture import Picture
-from trainkit.pictures import DataConfig, read_data
+from trainkit.pictures import read_data
 from trainkit.place import Place
 
 CPU = torch.device("cpu")
@@ -91,7 +93,7 @@ class Counting:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of four pictures, so that a folder of twenty-one has several of each shape."""
-    monkeypatch.setattr(filling, "BLOCK", 4)
+    monkeypatch.setattr(missing, "BLOCK", 4)
     monkeypatch.setattr(filling, "COMPANY", 2)
 
 
@@ -386,10 +388,11 @@ import torch
 from diffusers import AutoencoderKL
 from tests.trainkit.test_cache_latents import content, fill, usable
 from trainkit.cache import fill as filling
+from trainkit.cache import missing
 from trainkit.cache.latents import LatentCache
 
 torch.set_num_threads(1)
-filling.BLOCK, filling.COMPANY = 4, 2
+missing.BLOCK, filling.COMPANY = 4, 2
 root = Path(sys.argv[1])
 vae = AutoencoderKL.from_pretrained(Path(sys.argv[2]) / "vae").eval()
 pictures = usable(root / "many")
@@ -471,7 +474,7 @@ def test_a_disk_that_is_full_in_the_middle_leaves_what_is_there(
 
 def _fill_starved(model: str, data: str, cache: str) -> str:
     """Fill where no file may have more than 6,000 bytes: small shards can be written, large ones not."""
-    filling.BLOCK = 4
+    missing.BLOCK = 4
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, 6_000))
     vae = AutoencoderKL.from_pretrained(Path(model) / "vae").eval()

@@ -21,13 +21,14 @@ from trainkit.buckets import BucketConfig, place
 from trainkit.cache import texts as texts_file
 from trainkit.cache.share import joined
 from trainkit.cache.texts import TextCache, fill_texts, text_fingerprint
+from trainkit.data_config import DataConfig
 from trainkit.draw import Draw
 from trainkit.errors import CacheError, ConfigError
 from trainkit.feed import Feed
 from trainkit.loader import micro_batches
 from trainkit.log import read_log
 from trainkit.models import ModelConfig, load_model
-from trainkit.pictures import DataConfig, DataSet, read_data
+from trainkit.pictures import DataSet, read_data
 from trainkit.run_file import make_run
 from trainkit.text import ChunkMode, TextConfig, Tokens, encode_chunks
 from trainkit.train import train

@@ -21,18 +21,20 @@ from tests.trainkit.tiny import run_data
 from trainkit.cache import complete
 from trainkit.cache import fill as filling
 from trainkit.cache.complete import is_complete, note_complete, question_of
-from trainkit.cache.fill import asked_of, fill_latents
+from trainkit.cache.fill import fill_latents
 from trainkit.cache.latents import LatentCache
+from trainkit.cache.missing import asked_of
 from trainkit.cache.shard import as_keys
 from trainkit.cache.store import Store
 from trainkit.cache.tidy import prune
 from trainkit.cache.wanted import Wanted, add_wanted, latent_cache
 from trainkit.cli import main
 from trainkit.config import RunConfig, caption_pipeline
+from trainkit.data_config import DataConfig
 from trainkit.latents import vae_fingerprint
 from trainkit.models import load_model
 from trainkit.phases import make_phases
-from trainkit.pictures import DataConfig, read_data
+from trainkit.pictures import read_data
 from trainkit.prepare.prepare import prepare
 from trainkit.run_file import load_run, make_run
 from trainkit.text import TextConfig

@@ -35,9 +35,9 @@ from trainkit.errors import CheckpointError
 from trainkit.models import Denoiser, ModelConfig, load_model
 from trainkit.optim import OptimConfig, make_optimizer, set_learning_rates, trainable_parts
 from trainkit.rates import Clock
+from trainkit.sealed import INDEX, damage, write_tensors
 from trainkit.stretches import Stretch
 from trainkit.text import TextConfig
-from trainkit.whole import INDEX, damage, write_tensors
 
 Trained = tuple[Denoiser, torch.optim.Optimizer, Ema]
 

@@ -27,9 +27,9 @@ from trainkit.errors import LockError, TrainkitError
 from trainkit.reporter import Reporter
 from trainkit.room import explain_full, free_bytes, state_bytes_per_weight
 from trainkit.run_file import make_run
+from trainkit.sealed import damage, size_of
 from trainkit.setup import Setup
 from trainkit.train import Result, train
-from trainkit.whole import damage, size_of
 
 
 @contextlib.contextmanager

@@ -24,10 +24,11 @@ from trainkit.batches import BatchPlan
 from trainkit.buckets import BucketConfig, fit, place
 from trainkit.cache.fill import fill_latents
 from trainkit.cache.latents import LatentCache
+from trainkit.data_config import DataConfig
 from trainkit.errors import PictureError
 from trainkit.feed import Batch, Feed
 from trainkit.loader import micro_batches
-from trainkit.pictures import DataConfig, read_data
+from trainkit.pictures import read_data
 from trainkit.text import Tokens
 
 TOKENS = Tokens(byte_tokenizer(), 300)

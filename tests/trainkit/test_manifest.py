@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from captionkit import CaptionPipeline, FlipRule, Record, Tag, read_jsonl
 from captionkit.writers import open_target
 from captionkit.writers.target import Losses
+from trainkit.data_config import DataConfig
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.keys import key_of
 from trainkit.manifest import Manifest
-from trainkit.pictures import DataConfig, DataSet, read_data
+from trainkit.pictures import DataSet, read_data
 from trainkit.table_files import INDEX, is_manifest
 
 

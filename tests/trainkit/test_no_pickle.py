@@ -19,16 +19,17 @@ from tests.trainkit.test_checkpoint import fresh, progress
 from tests.trainkit.tiny import ROOT, run_data
 from trainkit.adapters import AdapterConfig
 from trainkit.checkpoint import load_checkpoint, read_progress, save_checkpoint
+from trainkit.data_config import DataConfig
 from trainkit.errors import TrainkitError
 from trainkit.export.importing import read_single_file
 from trainkit.models import ModelConfig, load_model
-from trainkit.pictures import DataConfig, read_data
+from trainkit.pictures import read_data
 from trainkit.posthoc import read_snapshots
 from trainkit.run_file import load_run, make_run
+from trainkit.sealed import seal
 from trainkit.text import TextConfig
 from trainkit.train import train
 from trainkit.weights_file import overlay_weights
-from trainkit.whole import seal
 
 ALLOWED = {
     ("captionkit/testing/check.py", "import pickle"): "that policies survive it, in memory, is a promise",

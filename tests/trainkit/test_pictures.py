@@ -14,10 +14,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from captionkit import CaptionPipeline, FlipRule
+from trainkit.data_config import DataConfig
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.keys import key_of
 from trainkit.picture import PictureReader
-from trainkit.pictures import DataConfig, DataSet, read_data
+from trainkit.pictures import DataSet, read_data
 from trainkit.place import Place
 from trainkit.store.settings import StoreConfig
 from trainkit.store.store import Store

@@ -20,9 +20,10 @@ import pytest
 from captionkit import CaptionPipeline
 from tests.trainkit.processes import environment
 from trainkit.apart import split
+from trainkit.data_config import DataConfig
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.manifest import Manifest
-from trainkit.pictures import DataConfig, DataSet, read_data
+from trainkit.pictures import DataSet, read_data
 from trainkit.prepare import PrepareConfig, prepare
 from trainkit.prepared import is_prepared, read_prepared
 from trainkit.validation import ValidationConfig

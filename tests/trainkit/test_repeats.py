@@ -18,9 +18,10 @@ from pydantic import ValidationError
 from captionkit import CaptionPipeline, Record, Tag
 from tests.trainkit.tiny import run_data
 from trainkit.balance import BalanceConfig, tag_factors
+from trainkit.data_config import DataConfig
 from trainkit.errors import TrainkitError
 from trainkit.phases import make_phases
-from trainkit.pictures import DataConfig, DataSet, read_data
+from trainkit.pictures import DataSet, read_data
 from trainkit.quota import Quota
 from trainkit.repeats import repeats_of
 from trainkit.run_file import make_run

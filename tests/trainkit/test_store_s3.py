@@ -28,10 +28,11 @@ from tests.trainkit.stores import (
 )
 from tests.trainkit.tiny import run_data
 from trainkit.config import RunConfig
+from trainkit.data_config import DataConfig
 from trainkit.errors import PictureError, StoreError, TrainkitError
 from trainkit.manifest import Manifest
 from trainkit.picture import PictureReader
-from trainkit.pictures import DataConfig, read_data
+from trainkit.pictures import read_data
 from trainkit.place import Place
 from trainkit.store.settings import StoreConfig
 from trainkit.store.store import Store, digest_of

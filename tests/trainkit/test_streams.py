@@ -186,7 +186,7 @@ def test_a_window_sorts_and_changes_nothing_else(chain: Chain, number: int) -> N
             )
             assert ours == theirs
         # Each of one window's batches holds no longer captions than the next one's shortest.
-        if size >= max(plan.batches_in(epoch).values(), default=0):
+        if size >= max(Counter(plan[n].bucket for n in range(first, end)).values(), default=0):
             for bucket in plan.members:
                 spans = sorted(
                     (min(map(chunks, plan[n].draws)), max(map(chunks, plan[n].draws)))

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from captionkit import CaptionPipeline
-from trainkit.cache.shard import write_whole
+from trainkit.cache.shard import write_cached
 from trainkit.cache.store import Store
 from trainkit.errors import CacheError
 from trainkit.pictures import DataSet
@@ -55,7 +55,7 @@ def note_complete(store: Store, question: str | None) -> None:
     if question is None:
         return
     with contextlib.suppress(CacheError):  # Then the next start looks for all of it again.
-        write_whole(_path(store, question), json.dumps(store.index.shard_names()).encode())
+        write_cached(_path(store, question), json.dumps(store.index.shard_names()).encode())
 
 
 def _path(store: Store, question: str) -> Path:

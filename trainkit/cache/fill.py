@@ -11,7 +11,6 @@ others.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +28,7 @@ from trainkit.amounts import gigabytes
 from trainkit.buckets import Placement, Size, fit
 from trainkit.cache.complete import is_complete, note_complete
 from trainkit.cache.latents import LatentCache
+from trainkit.cache.missing import LatentBlock, asked_of, plan_blocks
 from trainkit.cache.shard import KEY, as_keys
 from trainkit.cache.share import Rows, Shared, file_of, joined, shared
 from trainkit.errors import CacheError, PictureError
@@ -38,65 +38,11 @@ from trainkit.picture import Picture, PictureReader
 from trainkit.progress import bar_style
 from trainkit.room import free_bytes
 
-BLOCK, COMPANY = 256, 16
-"""Pictures of a shard, and those that are encoded together."""
+COMPANY = 16
+"""Pictures that are encoded together."""
 
 _AHEAD = 4
 """Companies that are decoded while one is encoded; at 1024 x 1024 one takes 200 MB."""
-
-
-@dataclass(frozen=True, slots=True)
-class LatentBlock:
-    """Pictures of one bucket that are encoded and written together."""
-
-    name: str
-    bucket: Size
-    members: NDArray[np.int64]
-    """[m]: their indices in the data set."""
-    keys: NDArray[np.uint8]
-    """[m, 2, 16]: of each as it is and mirrored."""
-    needed: NDArray[np.bool_]
-    """[m, 2]: which of the two are missing."""
-    again: bool = False
-    """Whether these were tried before in vain."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The rows that a data set asks for."""
-
-    keys: NDArray[np.uint8]
-    """[N, 2, 16]: of each picture as it is and mirrored; anything for a picture that cannot be used."""
-    wanted: NDArray[np.bool_]
-    """[N, 2]"""
-    errors: list[PictureError]
-
-
-def asked_of(
-    cache: LatentCache, pictures: Sequence[Picture], placement: Placement, *, progress: bool = False
-) -> Asked:
-    """The rows that pictures in their buckets ask for."""
-    keys = np.zeros((len(pictures), 2, KEY), dtype=np.uint8)
-    wanted = np.zeros((len(pictures), 2), dtype=bool)
-    errors: list[PictureError] = []
-    numbers = tqdm(
-        range(len(pictures)),
-        desc="looking for latents",
-        unit="pic",
-        disable=not progress,
-        leave=False,
-        **bar_style(),
-    )
-    for number in numbers:
-        try:
-            picture = pictures[number]
-            both = cache.keys(picture, fit(picture.size, placement.bucket(number)))
-        except PictureError as error:
-            errors.append(error)
-        else:
-            keys[number] = as_keys(both)
-            wanted[number] = True, picture.may_flip
-    return Asked(keys, wanted, errors)
 
 
 def fill_latents(
@@ -149,48 +95,6 @@ def fill_latents(
     if not errors and not len(cache.store.index.failed):
         note_complete(cache.store, question)
     return errors
-
-
-def plan_blocks(
-    cache: LatentCache, asked: Asked, placement: Placement
-) -> tuple[list[LatentBlock], list[LatentBlock]]:
-    """What is missing, in blocks; and apart from that what was tried before in vain."""
-    keys = asked.keys.reshape(-1, KEY)
-    missing = asked.wanted & ~cache.store.has(keys).reshape(-1, 2)
-    lacking = np.flatnonzero(missing.any(axis=1))
-    failed = np.zeros(len(missing), dtype=bool)
-    if len(cache.store.index.failed):
-        tried = cache.store.index.has_failed(asked.keys[lacking].reshape(-1, KEY)).reshape(-1, 2)
-        failed[lacking] = (tried & missing[lacking]).any(axis=1)
-    return (
-        _blocks(asked, missing, lacking[~failed[lacking]], placement, again=False),
-        _blocks(asked, missing, lacking[failed[lacking]], placement, again=True),
-    )
-
-
-def _blocks(
-    asked: Asked,
-    missing: NDArray[np.bool_],
-    members: NDArray[np.int64],
-    placement: Placement,
-    *,
-    again: bool,
-) -> list[LatentBlock]:
-    """Blocks of pictures of one bucket, in order."""
-    place = placement.index[members]
-    found: list[LatentBlock] = []
-    for number in sorted(np.unique(place).tolist(), key=lambda i: placement.buckets[i]):
-        width, height = placement.buckets[number]
-        inside = members[place == number]
-        for first in range(0, len(inside), BLOCK):
-            some = inside[first : first + BLOCK]
-            needed = missing[some]
-            digest = hashlib.blake2b(asked.keys[some][needed].tobytes(), digest_size=16)
-            if again:
-                digest.update(b"again")
-            name = f"{width}x{height}-{digest.hexdigest()}"
-            found.append(LatentBlock(name, (width, height), some, asked.keys[some], needed, again))
-    return found
 
 
 def latent_size(bucket: Size, vae: Any) -> tuple[int, int, int]:

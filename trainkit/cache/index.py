@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from trainkit.cache.layout import Stretch, read_layout
-from trainkit.cache.shard import KEY, Shard, write_whole
+from trainkit.cache.shard import KEY, Shard, write_cached
 from trainkit.errors import DamagedError
 
 _FORMAT = "trainkit cache index 1"
@@ -98,7 +98,7 @@ class Index:
 
     def save(self, path: Path) -> None:
         """Write it, all or nothing. Raises CacheError."""
-        write_whole(path, self.to_bytes())
+        write_cached(path, self.to_bytes())
 
 
 NONE = Index(

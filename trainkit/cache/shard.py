@@ -8,10 +8,8 @@ something happened to it later.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,8 @@ from safetensors.numpy import save
 from trainkit.cache.layout import Stretch, read_layout
 from trainkit.errors import CacheError, DamagedError
 from trainkit.room import explain_full
-from trainkit.whole import flush
+from trainkit.sealed import flush
+from trainkit.whole_file import replace_whole
 
 KEY = 16
 """Bytes of a key."""
@@ -62,7 +61,7 @@ def write_shard(
     path: Path, keys: NDArray[np.uint8], rows: NDArray[np.float16], failed: NDArray[np.uint8]
 ) -> None:
     """Write a shard, all or nothing. Raises CacheError when it cannot be written, such as on a full disk."""
-    write_whole(path, shard_bytes(keys, rows, failed))
+    write_cached(path, shard_bytes(keys, rows, failed))
 
 
 def shard_bytes(keys: NDArray[np.uint8], rows: NDArray[np.float16], failed: NDArray[np.uint8]) -> bytes:
@@ -78,20 +77,13 @@ def shard_bytes(keys: NDArray[np.uint8], rows: NDArray[np.float16], failed: NDAr
     return save(tensors, {_FORMAT: digest.hexdigest()})
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_cached(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, flush it, rename it. Raises CacheError."""
-    partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        replace_whole(path, content, flushed=True)
         flush(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise CacheError(
             f"the cache {path.parent} cannot be written: {explain_full(error, path.parent, len(content))}. "
             "What is there stays usable. Free some space or set data.cache, and start the same command again."

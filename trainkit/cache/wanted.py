@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from trainkit.apart import split
 from trainkit.buckets import place
-from trainkit.cache.fill import asked_of
 from trainkit.cache.latents import LatentCache
+from trainkit.cache.missing import asked_of
 from trainkit.cache.shard import KEY, as_keys
 from trainkit.cache.texts import TextCache, text_fingerprint, wanted_chunks
 from trainkit.config import RunConfig, caption_pipeline, phase_runs

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -18,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainkit.errors import TrainkitError
+from trainkit.file_hash import blake2b_of
+from trainkit.prepared import DIGEST, SUMMARY
 
 WORK = ".prepare"
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class OutFolder:
 
     def clear(self) -> None:
         """Finish what a killed run had all of, and delete what it had half of."""
-        if (self.new / MANIFEST).is_file():
+        if (self.new / SUMMARY).is_file():
             self._move()
         shutil.rmtree(self.new, ignore_errors=True)
         for left in self.work.glob(".*"):  # Spools carry the number of a process that is gone.
@@ -54,11 +54,11 @@ class OutFolder:
         self.new.mkdir()
 
     def _move(self) -> None:
-        order = json.loads((self.new / MANIFEST).read_text(encoding="utf-8"))
+        order = json.loads((self.new / SUMMARY).read_text(encoding="utf-8"))
         kept = {part["file"] for part in order["parts"]}
-        (self.path / MANIFEST).unlink(missing_ok=True)
+        (self.path / SUMMARY).unlink(missing_ok=True)
         for file in sorted(self.new.iterdir()):
-            if file.name != MANIFEST:
+            if file.name != SUMMARY:
                 _replace(file, self.path / file.name)
         for old in self.path.glob("part-*.arrow"):
             if old.name not in kept:
@@ -66,7 +66,7 @@ class OutFolder:
         if not order["settings"]["quarantine"]:
             (self.path / "quarantine.txt").unlink(missing_ok=True)
         self._sync(self.path)
-        os.replace(self.new / MANIFEST, self.path / MANIFEST)
+        os.replace(self.new / SUMMARY, self.path / SUMMARY)
         self._sync(self.path)
 
     @staticmethod
@@ -104,7 +104,7 @@ def out_folder(path: Path) -> Iterator[OutFolder]:
         yield folder
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_flushed(path: Path, text: str) -> None:
     """A file that is on the disk when this returns."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
@@ -113,9 +113,8 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """BLAKE2b of 16 bytes over a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    """A file's digest as manifest.json has it."""
+    return blake2b_of(path, DIGEST)
 
 
 def _replace(new: Path, old: Path) -> None:

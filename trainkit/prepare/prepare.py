@@ -21,11 +21,12 @@ from trainkit.errors import TrainkitError
 from trainkit.place import is_url
 from trainkit.prepare.assemble import Assembly, Sums
 from trainkit.prepare.collect import collect, remember, spools
-from trainkit.prepare.folder import MANIFEST, WORK, out_folder, write_whole
+from trainkit.prepare.folder import WORK, out_folder, write_flushed
 from trainkit.prepare.parts import Part, PartWriter
 from trainkit.prepare.problem_file import problem_file
 from trainkit.prepare.scan import Scan, problem_of
 from trainkit.prepare.settings import PrepareConfig
+from trainkit.prepared import SUMMARY
 
 _PER_BLOCK, _HEADERS_PER_BLOCK = 100, 500
 """Pictures of a folder that one process takes at a time, with pixels decoded and without: half a second's
@@ -107,8 +108,8 @@ def prepare(
         from trainkit.prepare.report import report_page
 
         page = report_page(str(data), scan.root, settings, sums, assembly.fingerprint)
-        write_whole(folder.new / "report.html", page)
-        write_whole(folder.new / MANIFEST, json.dumps(_manifest(prepared, settings), indent=2) + "\n")
+        write_flushed(folder.new / "report.html", page)
+        write_flushed(folder.new / SUMMARY, json.dumps(_manifest(prepared, settings), indent=2) + "\n")
         folder.finish()
         remember(scan, folder)
     return prepared

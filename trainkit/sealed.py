@@ -7,7 +7,6 @@ noticed by reading alone: one flipped bit of a weight is another weight.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from trainkit.export.tensor_file import Entry, bytes_of, header_of
+from trainkit.file_hash import blake2b_of
 
 INDEX = "whole.json"
 """The file that is written last and names all others."""
@@ -105,15 +105,6 @@ def _files(folder: Path) -> list[Path]:
 
 def _describe(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "blake2b": blake2b_of(path)}
-
-
-def blake2b_of(path: Path) -> str:
-    """BLAKE2b of a file, 32 bytes, in hex. Raises OSError.
-
-    The file is read, not mapped: a bad sector is then an error and not the end of the process.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 
 
 def _compare(path: Path, expected: Any) -> str | None:

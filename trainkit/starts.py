@@ -31,7 +31,7 @@ _SAID = ("torch", "python", "host", "gpus", "driver", "captionkit")
 """Of the environment: what is told when it changes between two starts."""
 
 
-class History:
+class Start:
     """Writes the lines of one start, on the main process."""
 
     def __init__(self, out: Path, alerts: AlertConfig) -> None:
@@ -114,7 +114,7 @@ class History:
             file.write(line.encode() + b"\n")
 
 
-def read_history(out: Path) -> list[dict[str, Any]]:
+def read_starts(out: Path) -> list[dict[str, Any]]:
     """One dictionary for every start, oldest first, with what its lines say; "how" is "killed" for one that
     another followed without an end."""
     starts: dict[int, dict[str, Any]] = {}
