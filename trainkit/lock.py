@@ -14,11 +14,11 @@ import fcntl
 import json
 import os
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from trainkit.errors import LockError
+from trainkit.moment import time_stamp
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What a disk says that knows no locks."""
@@ -57,7 +57,7 @@ def _take(lock: int, path: Path) -> None:
             f"out: {path.parent} is in use by {_holder(path)}; two runs would overwrite each other's "
             "checkpoints. Wait for it, end it, or choose another `out` folder."
         ) from error
-    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time_stamp()}
     with contextlib.suppress(OSError):  # A full disk is told by what matters more than this note.
         os.ftruncate(lock, 0)
         os.pwrite(lock, json.dumps(who).encode() + b"\n", 0)

@@ -21,10 +21,10 @@ from trainkit.config import RunConfig
 from trainkit.errors import TrainkitError
 from trainkit.feed import Batch
 from trainkit.log import JsonLog, read_tail
+from trainkit.moment import time_stamp
 from trainkit.phases import Phase
 from trainkit.progress import bar_style
 from trainkit.stall import Stall
-from trainkit.starts import now
 from trainkit.store.trouble import Trouble
 from trainkit.tracking import Trackers
 from trainkit.validation import TextKind, TextResult
@@ -93,7 +93,7 @@ class Reporter:
         """Something went wrong and the run goes on: say it, on any process, and keep it in events.jsonl."""
         rank = self.accelerator.process_index
         tqdm.write(f"rank {rank}: {text}" if rank else text)
-        told = {"when": now(), "rank": rank, "samples": self.samples_seen, "text": text}
+        told = {"when": time_stamp(), "rank": rank, "samples": self.samples_seen, "text": text}
         # A full disk is told by what matters more than this note.
         with (
             contextlib.suppress(OSError),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Collection
 from pathlib import Path
 from signal import Signals
@@ -18,6 +17,7 @@ from trainkit.checkpoint import Progress, load_checkpoint, newest_good, read_pro
 from trainkit.devices import end
 from trainkit.errors import CheckpointError
 from trainkit.model_folder import model_version
+from trainkit.moment import time_stamp
 from trainkit.phases import Phase, history
 from trainkit.setup import Setup
 from trainkit.signals import Stopped
@@ -127,9 +127,9 @@ def _compare(setup: Setup, progress: Progress, newest: Path, accepted: Collectio
         setup.accelerator.print(note)
     if taken and setup.accelerator.is_main_process:
         with (setup.run.out / "accepted.jsonl").open("a", encoding="utf-8") as file:
-            for path, then, now in taken:
-                told = {"samples": progress.samples_seen, "setting": path, "then": then, "now": now}
-                file.write(json.dumps(told | {"time": time.strftime("%Y-%m-%d %H:%M:%S%z")}) + "\n")
+            for path, before, after in taken:
+                told = {"samples": progress.samples_seen, "setting": path, "then": before, "now": after}
+                file.write(json.dumps(told | {"time": time_stamp()}) + "\n")
 
 
 def resume(setup: Setup, newest: Path, optimizer: torch.optim.Optimizer) -> int:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import socket
-import time
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from trainkit.alerts import AlertConfig, alert
 from trainkit.errors import TrainkitError
 from trainkit.log import read_tail
+from trainkit.moment import time_stamp
 from trainkit.signals import Stopped, own_command
 from trainkit.whole_file import read_object, write_whole
 
@@ -92,7 +92,9 @@ class Start:
         self._add("end", **told)
         with contextlib.suppress(OSError):
             extra = {"details": details} if details else {}
-            write_whole(self._out / "ended.json", {**told, "start": self.number, "when": now(), **extra})
+            write_whole(
+                self._out / "ended.json", {**told, "start": self.number, "when": time_stamp(), **extra}
+            )
         progress = read_object(self._out / "progress.json")
         facts = {
             "run": str(self._out.resolve()),
@@ -107,7 +109,7 @@ class Start:
 
     def _add(self, event: str, **told: Any) -> None:
         """One line, handed to the system at once. A full disk is told by what matters more than this."""
-        line = json.dumps({"event": event, "start": self.number, "when": now(), **told})
+        line = json.dumps({"event": event, "start": self.number, "when": time_stamp(), **told})
         with contextlib.suppress(OSError), self._path.open("ab+") as file:
             if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
                 file.write(b"\n")  # Behind a line that was cut off.
@@ -131,11 +133,6 @@ def read_starts(out: Path) -> list[dict[str, Any]]:
     for number in numbers[:-1]:
         starts[number].setdefault("how", "killed")
     return [starts[number] for number in numbers]
-
-
-def now() -> str:
-    """The moment, with the offset of its time zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S%z")
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from trainkit.moment import time_stamp
 from trainkit.whole_file import read_object, write_whole
 
 EXIT_HUNG = 76
@@ -100,7 +101,7 @@ class Watchdog:
         self._folder, self._rank, self._world = out / "ranks", rank, world
         self._timeout = hang_timeout
         self._interval = max(1.0, min(15.0, hang_timeout / 100)) if hang_timeout else 15.0
-        note = Note("starting", 0, 0, False, True, 0.0, _now(), 0, socket.gethostname(), os.getpid())
+        note = Note("starting", 0, 0, False, True, 0.0, time_stamp(), 0, socket.gethostname(), os.getpid())
         # Note and moment change together: the thread reads them while the process goes on.
         self._state = (note, time.monotonic())
         self._beat = 0
@@ -124,8 +125,10 @@ class Watchdog:
         note, _ = self._state
         seen = note.samples if samples is None else samples
         turn = note.turn + 1 if seen == note.samples else 0
-        now = replace(note, what=what, samples=seen, turn=turn, waits=waits, patient=patient, since=_now())
-        self._state = (now, time.monotonic())
+        begun = replace(
+            note, what=what, samples=seen, turn=turn, waits=waits, patient=patient, since=time_stamp()
+        )
+        self._state = (begun, time.monotonic())
 
     def close(self) -> None:
         """Stop taking notes; the last one stays for whoever wants to know how far this process came."""
@@ -214,7 +217,3 @@ def _describe(rank: int, note: Note | None) -> str:
         f"rank {rank} (process {note.pid} on {note.host}): {note.what}, since {note.since}, "
         f"after {note.samples} samples"
     )
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S%z")

@@ -29,7 +29,6 @@ from trainkit.errors import PictureError, TrainkitError
 from trainkit.phases import make_phases
 from trainkit.pictures import DataSet, read_data
 
-_STEPS = ("open_seconds", "hold_out_seconds", "plan_seconds", "first_batch_seconds")
 _MADE = 5000
 """Pictures that are made to see how fast it goes."""
 

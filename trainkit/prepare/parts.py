@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from trainkit.prepare.folder import file_digest
 
-_TEXTS = pa.dictionary(pa.int32(), pa.string())
 _LARGE_BYTES = 1 << 30
 """A part of more bytes is closed early: offsets into its texts have 32 bits."""
 _FIRST = ("image", "container", "offset", "length", "digest", "mtime_ns", "width", "height", "id", "key",
