@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -26,7 +24,7 @@ from trainkit.counted import write_statistics
 from trainkit.devices import make_accelerator
 from trainkit.ema import Ema
 from trainkit.ema_tracks import EmaConfig
-from trainkit.errors import LaunchError, PictureError
+from trainkit.errors import PictureError
 from trainkit.feed import Feed
 from trainkit.images import to_bucket
 from trainkit.latents import Moments, encode
@@ -42,11 +40,13 @@ from trainkit.phases import (
     require_trained,
 )
 from trainkit.picture import Picture, PictureReader
-from trainkit.pictures import DataSet, Skipped, read_data
+from trainkit.pictures import DataSet, read_data
 from trainkit.repeats import repeats_of
 from trainkit.sample import check_prompts
 from trainkit.schedule import NoiseSchedule, make_schedule
-from trainkit.sharding import Sharding, copy_hollow, put_all_together, shard, take_sharding
+from trainkit.sharding import Sharding, copy_hollow, put_all_together, take_sharding
+from trainkit.skipped import report_skipped
+from trainkit.split_weights import split_weights
 from trainkit.step import Stepper
 from trainkit.stretches import Past
 from trainkit.text import Tokens
@@ -287,7 +287,7 @@ def _set_up(run: RunConfig, accelerator: Accelerator, watchdog: Watchdog, shardi
     texts = text_cache(run, model)
     if accelerator.is_main_process and texts is not None:
         _say_frozen_rates(pipelines)
-    hollow = _split_weights(run, runs, model, accelerator, sharding)
+    hollow = split_weights(run, runs, model, accelerator, sharding)
     model.vae.to(accelerator.device)
 
     watchdog.doing("reading the data set", patient=True)
@@ -330,39 +330,6 @@ def _set_up(run: RunConfig, accelerator: Accelerator, watchdog: Watchdog, shardi
     )
 
 
-def _split_weights(
-    run: RunConfig,
-    runs: tuple[RunConfig, ...],
-    model: Model,
-    accelerator: Accelerator,
-    sharding: Sharding | None,
-) -> Denoiser | None:
-    """Move the denoiser to its device and shard its weights where that is asked for; the denoiser without
-    memory then, to make whole copies from.
-
-    Raises LaunchError for settings that cannot be used with sharded weights.
-    """
-    model.denoiser.to(accelerator.device)
-    if sharding is None or not torch.distributed.is_initialized():
-        return None
-    for setting, plain in (("compile", "no"), ("channels_last", False)):
-        if (value := getattr(run.model, setting)) != plain:
-            raise LaunchError(
-                f"model.{setting} = {json.dumps(value)} is not supported with sharded weights (FSDP); set it "
-                f"to {json.dumps(plain)}, or use a configuration of accelerate without FSDP"
-            )
-    for own in runs:
-        if "8bit" in own.optim.optimizer:
-            raise LaunchError(
-                f'optim.optimizer = "{own.optim.optimizer}" keeps its state in blocks that cannot be sharded '
-                'with the weights (FSDP); use "adamw", whose state is sharded, or a configuration of '
-                "accelerate without FSDP"
-            )
-    hollow = copy_hollow(model.denoiser)
-    shard(model.denoiser, sharding, accelerator.device, accelerator.num_processes)
-    return hollow
-
-
 def _kept_here(run: RunConfig, accelerator: Accelerator) -> EmaConfig:
     """The averages that this process keeps: they are the same on all, and only those that are shown are
     needed on more than the main one."""
@@ -378,18 +345,3 @@ def _say_frozen_rates(pipelines: tuple[CaptionPipeline, ...]) -> None:
             f"of the recipe do not change: {', '.join(sorted(changing))}",
             flush=True,
         )
-
-
-def report_skipped(data: DataSet, out: Path) -> None:
-    """Say what a user should know of the data; name what was left out, on the terminal (the first few) and in
-    skipped.jsonl (all)."""
-    skipped: tuple[Skipped, ...] = data.skipped
-    out.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps({"name": s.name, "reason": s.reason, "while": "reading"}) + "\n" for s in skipped]
-    (out / "skipped.jsonl").write_text("".join(lines), encoding="utf-8")
-    for s in skipped[:10]:
-        print(f"skipped {s.name}: {s.reason}", flush=True)
-    if len(skipped) > 10:
-        print(f"skipped {len(skipped) - 10} more; all are named in {out / 'skipped.jsonl'}", flush=True)
-    for note in data.notes:
-        print(f"note: {note}", flush=True)

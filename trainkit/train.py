@@ -169,7 +169,8 @@ def _train_through(setup: Setup, stop: Stop, accepted: Collection[str], start: S
                 # One optimizer step = `accumulate` micro-batches; gradients are means over all samples.
                 clock = phase.clock(samples_seen, total_samples)
                 rates = set_learning_rates(optimizer, optim, clock)
-                sums = torch.zeros(24, device=accelerator.device)
+                # The loss, the deciles' sums and numbers, and who is asked to stop by which signal.
+                sums = torch.zeros(1 + 20 + 3, device=accelerator.device)
                 records: list[str] = []
                 waited = 0.0
                 for micro in range(accumulate):
