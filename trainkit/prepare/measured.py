@@ -51,7 +51,7 @@ class Measured:
     """What was found in the bytes of one picture, and when they were as they are."""
 
     image: int
-    """`text_key` of its path."""
+    """`trainkit.keys.key_of` its path."""
     mtime_ns: int
     offset: int
     length: int
@@ -69,11 +69,6 @@ class Measured:
             self.image, self.mtime_ns, self.offset, self.length, self.digest,
             self.width, self.height, self.phash, self.format, self.marks,
         )  # fmt: skip
-
-
-def text_key(text: str) -> int:
-    """64 bits that stand for a text: BLAKE2b of its UTF-8, little-endian."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "little")
 
 
 def format_number(format: str) -> int:

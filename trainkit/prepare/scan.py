@@ -17,6 +17,7 @@ from captionkit.readers.source import Block, Report
 from captionkit.writers.arrow_parts import encode_arrow
 from captionkit.writers.fields import TAKEN, fields_of
 from captionkit.writers.target import Losses
+from trainkit.keys import key_of
 from trainkit.mask_names import is_mask
 from trainkit.prepare.look import look_at
 from trainkit.prepare.measured import (
@@ -26,11 +27,11 @@ from trainkit.prepare.measured import (
     Known,
     Measured,
     format_number,
-    text_key,
 )
 from trainkit.prepare.places import Places, Spot, inside_of
 from trainkit.prepare.problems import Fault, Problem, UnusableError
 from trainkit.prepare.settings import PrepareConfig
+from trainkit.store.store import digest_of
 
 COLUMNS = frozenset(
     {"container", "offset", "length", "digest", "mtime_ns", "width", "height", "key", "phash", "flags"}
@@ -99,7 +100,7 @@ class Scan:
                     block_limit *= 2
                 record = replace(record, image=spot.image)
                 rows[len(records)] = (
-                    text_key(record.id),
+                    key_of(record.id),
                     _place_of(spot.container, scanned.containers),
                     _content(record),
                 )
@@ -117,7 +118,7 @@ class Scan:
 
     def _measured(self, spot: Spot, known: Known) -> tuple[Measured, bool]:
         """What there is to know, and whether the picture was read for it."""
-        config, key = self.config, text_key(spot.image)
+        config, key = self.config, key_of(spot.image)
         before = known.get(key)
         wanted = HASHED * config.near | DECODED * config.decode
         if (
@@ -135,7 +136,7 @@ class Scan:
             mtime_ns=spot.mtime_ns,
             offset=spot.offset,
             length=spot.length,
-            digest=hashlib.blake2b(data, digest_size=16).digest(),
+            digest=digest_of(data),
             width=look.width,
             height=look.height,
             phash=phash,
