@@ -151,7 +151,11 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=None, help="default 512 for sd15, 128 for small")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=16, help="optimizer steps per variant")
-    parser.add_argument("--only", default="", help="variants, by a part of their name, with | between")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="variants, by a part of their name, with | between; the first runs in any case",
+    )
     parser.add_argument("--seconds", type=float, default=3600, help="begin no variant after so long")
     parser.add_argument("--out", type=Path, help="also write the figures to this JSON file")
     options = parser.parse_args()
@@ -173,7 +177,7 @@ def main() -> None:
             '[text]\nmax_tokens = 150\n[optim]\noptimizer = "adamw"\n'
         )
         for name in names:
-            if not any(part in name for part in options.only.split("|")):
+            if name != "bf16" and not any(part in name for part in options.only.split("|")):
                 continue
             if time.monotonic() - start > options.seconds:
                 print(f"no time left for: {name}", flush=True)
