@@ -88,9 +88,19 @@ def alive(pid: int) -> bool:
 
 
 def workers_of(pid: int | None = None) -> list[int]:
+    """The forked children of a process. Those that multiprocessing keeps for itself (a resource tracker, a
+    fork server), perhaps since another test, are started by a command of their own."""
     pid = pid or os.getpid()
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if alive(int(child))]
+    command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [child for child in children if alive(child) and _command_of(child) == command]
+
+
+def _command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # It ended.
+        return b""
 
 
 @given(data=st.data())
