@@ -1,0 +1,1 @@
+"""Captions by vision-language models: back ends, prompts, and what is done with their answers."""
