@@ -22,10 +22,14 @@ from trainkit.commands import (
     prepare,
     sample,
     status,
+    tagger,
     train,
 )
 from trainkit.errors import TrainkitError
 from trainkit.signals import Stopped
+
+_COMMANDS = (prepare, tagger, train, status, check, sample, export, import_model, ema, cache, demo, bench)
+"""In the order of ``--help``."""
 
 _EXAMPLES = """examples:
   trainkit demo --out demo                            watch the whole recipe at work, in minutes, on a CPU
@@ -94,6 +98,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (prepare, train, status, check, sample, export, import_model, ema, cache, demo, bench):
+    for module in _COMMANDS:
         module.add(commands)
     return parser

@@ -1,0 +1,1 @@
+"""Taggers: networks that say which tags a picture has; how they are trained, judged and applied."""
