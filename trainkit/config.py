@@ -6,10 +6,9 @@ whole run of each.
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,6 +24,7 @@ from trainkit.optim import OptimConfig
 from trainkit.probe import ProbeConfig
 from trainkit.sample import PreviewConfig
 from trainkit.schedule import ScheduleConfig
+from trainkit.settings import explain_problem
 from trainkit.text import TextConfig
 from trainkit.tracking import Tracker, TrackingConfig
 from trainkit.validation import ValidationConfig
@@ -172,7 +172,9 @@ def phase_runs(run: RunConfig, where: str = "run") -> tuple[RunConfig, ...]:
         try:
             runs.append(RunConfig.model_validate(_merged(base, own)))
         except ValidationError as error:
-            problems += [f"phases.{number}.{explain_problem(problem)}" for problem in error.errors()]
+            problems += [
+                f"phases.{number}.{explain_problem(problem, RunConfig)}" for problem in error.errors()
+            ]
     if problems:
         raise ConfigError(where, problems)
     return tuple(runs)
@@ -226,38 +228,3 @@ def write_resolved(run: RunConfig, path: Path) -> None:
     """Write the whole configuration, defaults and overrides included, as JSON beside the results."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(run.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
-
-
-def explain_problem(problem: Any) -> str:
-    """One pydantic problem as "path: what is wrong"."""
-    path = ".".join(str(part) for part in problem["loc"]) or "run"
-    match problem["type"]:
-        case "extra_forbidden":
-            known = _fields_at(problem["loc"][:-1])
-            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.6)
-            hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(known))}"
-            return f"{path}: no such setting; {hint}"
-        case "missing":
-            return f"{path}: is required"
-        case "value_error":
-            return f"{path}: {problem['ctx']['error']}"
-        case _:
-            message = problem["msg"].replace("Input should be ", "must be ")
-            return f"{path}: is {problem['input']!r}, {message}"
-
-
-def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
-    """Names of the settings in the table at a path."""
-    kind: type[BaseModel] | None = RunConfig
-    for part in loc:
-        if isinstance(part, str):  # A number is a place in a list of tables of one kind.
-            field = kind.model_fields.get(part) if kind is not None else None
-            kind = _table_in(field.annotation) if field is not None else None
-    return list(kind.model_fields) if kind is not None else []
-
-
-def _table_in(annotation: Any) -> type[BaseModel] | None:
-    """The table that a field holds, alone, in a list, or where it may be left out."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := _table_in(inner))), None)

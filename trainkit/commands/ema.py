@@ -129,7 +129,8 @@ def _adapter_of(run: Path) -> tuple[AdapterConfig, Prediction] | None:
     ends read. None for other runs, and for snapshots that lie alone."""
     from pydantic import ValidationError
 
-    from trainkit.config import RunConfig, explain_problem
+    from trainkit.config import RunConfig
+    from trainkit.settings import explain_problem
 
     path = run / "run.json"
     if not path.is_file():
@@ -137,7 +138,9 @@ def _adapter_of(run: Path) -> tuple[AdapterConfig, Prediction] | None:
     try:
         config = RunConfig.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise ConfigError(str(path), [explain_problem(problem) for problem in error.errors()]) from None
+        raise ConfigError(
+            str(path), [explain_problem(problem, RunConfig) for problem in error.errors()]
+        ) from None
     return None if config.adapter is None else (config.adapter, config.objective.prediction)
 
 
