@@ -46,9 +46,12 @@ class Manifest:
     path: Path
     columns: tuple[str, ...] | None = None
     """The columns that are read, as far as they are there; None reads all. Records need all."""
+    allow_empty: bool = False
+    """Whether a row of a plain table may have neither tags nor captions. Rows of a prepared folder may:
+    `prepare` was asked for them."""
 
-    def __reduce__(self) -> tuple[type[Manifest], tuple[Path, tuple[str, ...] | None]]:
-        return Manifest, (self.path, self.columns)
+    def __reduce__(self) -> tuple[type[Manifest], tuple[Path, tuple[str, ...] | None, bool]]:
+        return Manifest, (self.path, self.columns, self.allow_empty)
 
     @cached_property
     def prepared(self) -> Prepared | None:
@@ -79,7 +82,7 @@ class Manifest:
 
     def record(self, row: int) -> Record:
         """The record of a row. Raises PictureError when none can be made of it."""
-        return self._part(row).record(row)
+        return self._part(row).record(row, allow_empty=self.allow_empty or self.prepared is not None)
 
     def size(self, row: int) -> tuple[int, int]:
         """Width and height of a row, 0 where the table says nothing."""
@@ -91,6 +94,10 @@ class Manifest:
         Raises PictureError when it would lie outside of the root, or nowhere.
         """
         return self._part(row).place(row, image, self.root)
+
+    def digest(self, row: int) -> bytes:
+        """BLAKE2b of 16 bytes over the picture of a row, as `prepare` found it; empty where nobody knows."""
+        return self._part(row).digest(row)
 
     def release(self) -> None:
         """Give back the pages of mapped files that were looked at.

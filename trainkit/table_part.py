@@ -47,8 +47,9 @@ class Part:
         """The place of a row as errors name it: rows count from 1 within their file."""
         return f"{self.file}: row {row - self.before + 1}"
 
-    def record(self, row: int) -> Record:
-        """The record of a row, counted over all files. Raises PictureError when none can be made of it."""
+    def record(self, row: int, *, allow_empty: bool = False) -> Record:
+        """The record of a row, counted over all files; with ``allow_empty`` it may have neither tags nor
+        captions. Raises PictureError when none can be made of it."""
         where, at, name = self.where(row), row - self.first, ""
         fields: dict[str, Any] = {}
         try:
@@ -60,7 +61,7 @@ class Part:
             if isinstance(value := fields[name], float) and value.is_integer():
                 fields[name] = int(value)
         try:
-            return record_of(fields, where)
+            return record_of(fields, where, allow_empty=allow_empty)
         except CaptionkitError as error:
             raise PictureError(where, str(error).removeprefix(f"{where}: ")) from error
 
@@ -89,6 +90,15 @@ class Part:
         if (offset or 0) < 0 or (length or 0) < 0:
             raise PictureError(where, f"offset and length are {offset} and {length}, must be 0 or more")
         return place_of(where, root, image, container, offset or 0, length, digest)
+
+    def digest(self, row: int) -> bytes:
+        """The digest of a row's picture; empty where the table has none, or one that cannot be read."""
+        if not self._placed:
+            return b""
+        try:
+            return self.cells["digest"](row - self.first) or b""
+        except (CellError, IndexError):
+            return b""
 
     @cached_property
     def cells(self) -> dict[str, Cell]:

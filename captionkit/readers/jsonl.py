@@ -135,11 +135,12 @@ def _record(text: str, file: Path, number: int) -> Record:
     return record_of(parse_object(text, file, number), where)
 
 
-def record_of(fields: Mapping[str, object], where: str) -> Record:
+def record_of(fields: Mapping[str, object], where: str, *, allow_empty: bool = False) -> Record:
     """The record of one object that is read already, such as a row of a table; keys as in `read_jsonl`.
 
     Values are what JSON knows: texts, numbers, true, false, None, lists, and dicts under names. `where` is
-    the place that errors name, such as "pictures.parquet: row 7". Raises `DataError` as for a line.
+    the place that errors name, such as "pictures.parquet: row 7". With `allow_empty` it may have neither tags
+    nor captions. Raises `DataError` as for a line.
 
     >>> record_of({"image": "a.png", "tags": ["fox", "snow"], "score": 7}, "row 1").id
     'a'
@@ -147,7 +148,7 @@ def record_of(fields: Mapping[str, object], where: str) -> Record:
     try:
         image = _image(fields, where)
         tags, prose = tags_in(fields, where), prose_in(fields, where)
-        if not tags and not prose:
+        if not (tags or prose or allow_empty):
             raise neither(fields, where)
         facts = facts_in(fields, where)
     except TypeError as error:  # What JSON does not know cannot be shown as JSON in a message.
