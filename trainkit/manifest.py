@@ -159,6 +159,16 @@ class Manifest:
             keys[part.first : part.end] = numbers(part.batch.column("key"))
         return keys
 
+    @property
+    def digests(self) -> NDArray[np.void]:
+        """[N] of 16 bytes: the digests that a prepared folder has, in the order of its rows."""
+        digests = np.zeros(len(self), dtype="V16")
+        for part in self._parts:
+            column = part.batch.column("digest")
+            stored = np.frombuffer(column.buffers()[1] or b"", dtype="V16")
+            digests[part.first : part.end] = stored[column.offset : column.offset + len(column)]
+        return digests
+
     @cached_property
     def _hashed(self) -> NDArray[np.uint64]:
         """The keys of a table that has none: seconds for millions."""

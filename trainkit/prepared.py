@@ -62,6 +62,8 @@ class Prepared(BaseModel):
     """How it was prepared."""
     found: dict[str, int] = {}
     """How often each problem was found."""
+    additions: dict[str, dict[str, Any]] = {}
+    """What was added by `trainkit.additions`, by its name: the digest of its file, and what became of it."""
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:

@@ -16,8 +16,6 @@ PERSON = "human"
 """The name of the addition that holds a person's corrections."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_BEGIN = '{"id": "'
-_STRINGS = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +75,8 @@ def check_name(name: str, *, person: bool = False) -> None:
     """
     if not _NAME.fullmatch(name):
         raise TrainkitError(
-            f"name is {name!r}: must be letters, digits, '.', '_' or '-', 1 to 80 of them, the first a letter "
-            'or a digit, such as "wd-eva02" or "cogvlm"'
+            f"name is {name!r}: must be 1 to 80 letters, digits, '.', '_' or '-', the first a letter or a "
+            'digit, such as "wd-eva02" or "cogvlm"'
         )
     if name == PERSON and not person:
         raise TrainkitError(
@@ -86,21 +84,9 @@ def check_name(name: str, *, person: bool = False) -> None:
         )
 
 
-def id_of_line(line: bytes) -> str | None:
-    """The id of a line without reading all of it; None when it is no addition."""
-    try:
-        text = line.decode("utf-8")
-        if text.startswith(_BEGIN):
-            found = _STRINGS.raw_decode(text, len(_BEGIN) - 1)[0]
-        else:
-            found = json.loads(text)["id"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, str) and found else None
-
-
 def _tag_object(tag: Tag) -> dict[str, Any]:
-    told = {"name": tag.name, "category": tag.category, "source": tag.source, "score": tag.score}
+    score = None if tag.score is None else float(tag.score)  # Perhaps numpy's, which is no JSON.
+    told = {"name": tag.name, "category": tag.category, "source": tag.source, "score": score}
     return {key: value for key, value in told.items() if value is not None}
 
 
