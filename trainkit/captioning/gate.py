@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, final, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Finish = Literal["stop", "length", "loop", "error"]
-"""Why the model stopped: see `trainkit.captioning.captioner.Answer`."""
+from captionkit.stats.oddities import placeholder, unreadable
+from trainkit.captioning.captioner import Finish
+from trainkit.captioning.faults import echoes, has_markup, has_tokens, repeats, words
+from trainkit.captioning.language import Languages
+from trainkit.captioning.sayings import BLIND, REFUSAL, TALK, sayings
+
+Fault = Literal[
+    "empty",
+    "too short",
+    "too long",
+    "placeholder",
+    "refusal",
+    "blind",
+    "talk",
+    "echo",
+    "loop",
+    "tokens",
+    "markup",
+    "unreadable",
+    "language",
+]
+"""What can be wrong with a caption; docs/captioning.md says it with examples."""
+
+FAULTS: tuple[str, ...] = get_args(Fault)
 
 
 class GateConfig(BaseModel):
@@ -16,29 +38,70 @@ class GateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
-    off: tuple[str, ...] = ()
-    """Names of faults that are let through, such as `["markup"]`."""
+    let_through: tuple[Fault, ...] = ()
+    """Faults that are none here, such as `["markup"]`."""
     min_words: Annotated[int, Field(ge=0)] = 3
     """A caption of fewer words is too short."""
-    max_words: Annotated[int, Field(ge=1)] = 400
+    max_words: Annotated[int, Field(ge=1)] = 500
     """A caption of more words is too long."""
+    min_different: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """A caption is a loop when of its runs of four words a smaller share than this are different ones."""
     languages: tuple[str, ...] = ("en",)
-    """ISO 639-1 codes of the languages that captions may be in; empty lets all through."""
+    """ISO 639-1 codes of the languages that captions may be in; empty means any."""
+    language_words: Annotated[int, Field(ge=1)] = 10
+    """Captions of fewer words are not asked for their language: half a line is often taken for another."""
+    language_sure: Annotated[float, Field(ge=0.5, le=1)] = 0.8
+    """How probable it must be that a caption is in none of the languages, 0.5 to 1."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> GateConfig:
+        if self.min_words > self.max_words:
+            raise ValueError(f"min_words is {self.min_words}, must be at most max_words, {self.max_words}")
+        return self
 
 
+@final
 class Gate:
-    """The faults of captions, by name."""
+    """Names the faults of captions. Made once per process; the model of languages is read at the first text."""
 
     def __init__(self, config: GateConfig, *, prompts: Sequence[str] = ()) -> None:
+        """``prompts`` are what all pictures are asked, for `judge` to know them again."""
         self.config = config
         self._prompts = tuple(prompts)
+        self._languages = Languages(config.languages, sure=config.language_sure) if config.languages else None
 
     def judge(
         self, text: str, *, finish: Finish = "stop", raw: str | None = None, prompt: str | None = None
     ) -> tuple[str, ...]:
-        """The names of the faults of a cleaned text; none means that it passes.
+        """The names of the faults of a cleaned caption; none means that it passes.
 
-        ``raw`` is what the model said before cleaning, which may have taken away what gives a refusal away.
-        ``prompt`` is what it was asked, besides the prompts of all pictures.
+        ``raw`` is what the model said before cleaning, which may have taken away what gives a refusal away:
+        where the model refused, what is left is no caption either. ``prompt`` is what it was asked. That a
+        model was stopped (``finish`` "length" or "loop") is no fault of what cleaning left.
         """
-        raise NotImplementedError
+        return tuple(fault for fault in FAULTS if fault in self._found(text, raw, prompt))
+
+    def _found(self, text: str, raw: str | None, prompt: str | None) -> set[str]:
+        number = len(words(text))
+        if not number:
+            # What cleaning left nothing of may have been a refusal, which says more than that it is empty.
+            found = {"empty"} | (sayings(raw) & {REFUSAL, BLIND} if raw is not None else set())
+            return found.difference(self.config.let_through)
+        prompts = self._prompts if prompt is None else (*self._prompts, prompt)
+        shapes = {
+            "too short": number < self.config.min_words,
+            "too long": number > self.config.max_words,
+            "placeholder": placeholder(text),
+            "echo": echoes(text, prompts),
+            "loop": repeats(text, self.config.min_different),
+            "tokens": has_tokens(text),
+            "markup": has_markup(text),
+            "unreadable": unreadable(text),
+        }
+        found = {name for name, is_so in shapes.items() if is_so}
+        found |= sayings(text)
+        if raw is not None and raw != text:
+            found |= sayings(raw) & {REFUSAL, BLIND}
+        if not found and self._languages is not None and number >= self.config.language_words:
+            found |= {"language"} if self._languages.foreign(text) else set()
+        return found.difference(self.config.let_through)
