@@ -26,6 +26,7 @@ from trainkit.commands import (
     train,
 )
 from trainkit.errors import TrainkitError
+from trainkit.hub import offline_by_default
 from trainkit.signals import Stopped
 
 _COMMANDS = (prepare, tagger, train, status, check, sample, export, import_model, ema, cache, demo, bench)
@@ -81,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _quiet_libraries() -> None:
     """Set what the libraries read when they are imported; above all, keep their notices (missing optional
     kernels, bars of half a second) out of our own output."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # Everything comes from given folders; never ask a hub.
+    offline_by_default()  # Everything comes from given folders; a model of a hub must be named to be fetched.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
