@@ -79,7 +79,9 @@ class Gate:
         where the model refused, what is left is no caption either. ``prompt`` is what it was asked. That a
         model was stopped (``finish`` "length" or "loop") is no fault of what cleaning left.
         """
-        return tuple(fault for fault in FAULTS if fault in self._found(text, raw, prompt))
+        del finish
+        found = self._found(text, raw, prompt)
+        return tuple(fault for fault in FAULTS if fault in found)
 
     def _found(self, text: str, raw: str | None, prompt: str | None) -> set[str]:
         number = len(words(text))
