@@ -42,6 +42,31 @@ class PreparedPart(BaseModel):
         return file
 
 
+class Added(BaseModel):
+    """What became of one addition."""
+
+    model_config = ConfigDict(frozen=True, strict=True, use_attribute_docstrings=True)
+
+    digest: _Hex
+    """BLAKE2b of 16 bytes over its file."""
+    pictures: _Count = 0
+    """Lines for pictures that are rows, and still the ones that they were made from."""
+    tags: _Count = 0
+    """That it added."""
+    captions: _Count = 0
+    known: _Count = 0
+    """Tags that were there already, under another source."""
+    denied: _Count = 0
+    """Tags that were not added as a person says they are wrong; of a person's own corrections, tags of others
+    that were taken out."""
+    stale: _Count = 0
+    """Lines that were made from a picture that has changed since."""
+    gone: _Count = 0
+    """Lines for pictures that are no row."""
+    damaged: _Count = 0
+    """Lines that cannot be read."""
+
+
 class Prepared(BaseModel):
     """The content of manifest.json. What a later version adds is passed over."""
 
@@ -62,8 +87,8 @@ class Prepared(BaseModel):
     """How it was prepared."""
     found: dict[str, int] = {}
     """How often each problem was found."""
-    additions: dict[str, dict[str, Any]] = {}
-    """What was added by `trainkit.additions`, by its name: the digest of its file, and what became of it."""
+    additions: dict[str, Added] = {}
+    """The additions that are in it (`trainkit.additions`), by name."""
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:

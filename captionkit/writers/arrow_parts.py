@@ -34,13 +34,20 @@ _LARGE_BYTES = 1 << 26
 """So much Arrow data is gathered into one row group or batch at most."""
 
 
-def encode_arrow(records: Iterable[Record], losses: Losses, taken: frozenset[str] = TAKEN) -> bytes:
+def encode_arrow(
+    records: Iterable[Record],
+    losses: Losses,
+    taken: frozenset[str] = TAKEN,
+    *,
+    keep_empty: bool = False,
+) -> bytes:
     """The records as Arrow IPC bytes, compressed, with the use of their facts in the schema's metadata.
 
-    Facts whose names are `taken` stand in the column info.
+    Facts whose names are `taken` stand in the column info. Records without tags and captions are left out
+    unless `keep_empty`.
     """
     pa = pyarrow()
-    rows = readable(records, losses, taken)
+    rows = readable(records, losses, taken, keep_empty=keep_empty)
     try:
         batch, uses = batch_of(rows)
     except UnicodeEncodeError:

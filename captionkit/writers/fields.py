@@ -70,12 +70,17 @@ def has_content(record: Record) -> bool:
 
 
 def readable(
-    records: Iterable[Record], losses: Losses, taken: frozenset[str] = TAKEN
+    records: Iterable[Record],
+    losses: Losses,
+    taken: frozenset[str] = TAKEN,
+    *,
+    keep_empty: bool = False,
 ) -> list[dict[str, object]]:
-    """The fields of all records that `record_of` would take; the others are noted."""
+    """The fields of all records that `record_of` would take; the others are noted. With `keep_empty` those
+    without tags and captions are among them."""
     rows: list[dict[str, object]] = []
     for record in records:
-        if has_content(record):
+        if keep_empty or has_content(record):
             rows.append(fields_of(record, losses, taken))
         else:
             losses.leave_out("records without tags and captions", record.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from captionkit.readers.arrow_columns import NO_FACT
 from trainkit.prepare.collect import BlockRows, Collected
+from trainkit.prepare.fingerprint import Fingerprint
 from trainkit.prepare.look import FORMATS, mislabelled
 from trainkit.prepare.measured import ANIMATED, HASHED
 from trainkit.prepare.near import NONE, first_of_near, first_of_same
@@ -106,7 +106,7 @@ class Assembly:
         alike = (self._twins.same_id, self._twins.same_bytes, self._twins.near)
         self._firsts = np.unique(np.concatenate([a[a != NONE] for a in alike]))
         self._names: dict[int, tuple[str, str]] = {}
-        self._fingerprint = hashlib.blake2b(digest_size=16)
+        self._fingerprint = Fingerprint()
 
     @property
     def fingerprint(self) -> str:
@@ -147,7 +147,7 @@ class Assembly:
         measured, rows = block.measured[places], block.rows[places]
         if self._config.stored_at is not None:
             measured["mtime_ns"] = 0  # A store has times of its own.
-        self._fingerprint.update(_trained(measured, rows))
+        self._fingerprint.update(rows["content"], measured["digest"], measured["width"], measured["height"])
         self._sums.measure(measured)
         self._writer.append(_batch(batch.take(pa.array(places)), measured, rows, block.containers, flags))
 
@@ -196,16 +196,6 @@ def _some(twins: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 def _with(problem: Problem, name: str, left_out: bool) -> Problem:
     return replace(problem, name=name, left_out=left_out)
-
-
-def _trained(measured: NDArray[np.void], rows: NDArray[np.void]) -> bytes:
-    """What is trained of each row: key of the id and the record's digest, the picture's bytes and size."""
-    kinds = [("content", "V16"), ("digest", "V16"), ("width", "<i4"), ("height", "<i4")]
-    every = np.empty(len(rows), kinds)
-    every["content"] = rows["content"]
-    for name in ("digest", "width", "height"):
-        every[name] = measured[name]
-    return every.tobytes()
 
 
 def _batch(

@@ -2,7 +2,9 @@
 
 Everything is written under ``.prepare`` inside it. When all of it is there, ``.prepare/new/manifest.json``
 is written; from then on the new files are moved into their places, ``manifest.json`` last, and a start after
-a kill in between goes on moving. A folder without ``manifest.json`` is none that may be used.
+a kill in between goes on moving. Where a part has to take the place of another of its name, the old
+``manifest.json`` is deleted before: a folder without it is none that may be used. Else the folder is the old
+one until it is the new one.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 
 from trainkit.errors import TrainkitError
 from trainkit.file_hash import blake2b_of
-from trainkit.prepared import DIGEST, SUMMARY
+from trainkit.prepared import DIGEST, SUMMARY, is_prepared
 
 WORK = ".prepare"
 
@@ -39,6 +41,11 @@ class OutFolder:
         """New files, by the names under which they will stand in the folder."""
         return self.work / "new"
 
+    @property
+    def base(self) -> Path:
+        """A manifest without the additions that are to come into it."""
+        return self.work / "base"
+
     def finish(self) -> None:
         """Move all new files into their places. Everything but their moving must be on the disk by now."""
         self._sync(self.new)
@@ -49,6 +56,7 @@ class OutFolder:
         if (self.new / SUMMARY).is_file():
             self._move()
         shutil.rmtree(self.new, ignore_errors=True)
+        shutil.rmtree(self.base, ignore_errors=True)
         for left in self.work.glob(".*"):  # Spools carry the number of a process that is gone.
             left.unlink()
         self.new.mkdir()
@@ -56,17 +64,19 @@ class OutFolder:
     def _move(self) -> None:
         order = json.loads((self.new / SUMMARY).read_text(encoding="utf-8"))
         kept = {part["file"] for part in order["parts"]}
-        (self.path / SUMMARY).unlink(missing_ok=True)
-        for file in sorted(self.new.iterdir()):
-            if file.name != SUMMARY:
-                _replace(file, self.path / file.name)
+        files = [file for file in sorted(self.new.iterdir()) if file.name != SUMMARY]
+        if any(file.name in kept and _differs(file, self.path / file.name) for file in files):
+            (self.path / SUMMARY).unlink(missing_ok=True)
+        for file in files:
+            _replace(file, self.path / file.name)
+        self._sync(self.path)
+        os.replace(self.new / SUMMARY, self.path / SUMMARY)
+        self._sync(self.path)
         for old in self.path.glob("part-*.arrow"):
             if old.name not in kept:
                 old.unlink()
         if not order["settings"]["quarantine"]:
             (self.path / "quarantine.txt").unlink(missing_ok=True)
-        self._sync(self.path)
-        os.replace(self.new / SUMMARY, self.path / SUMMARY)
         self._sync(self.path)
 
     @staticmethod
@@ -88,7 +98,8 @@ def out_folder(path: Path) -> Iterator[OutFolder]:
     if path.exists() and not path.is_dir():
         raise TrainkitError(f"{path} is a file; give a folder with -o")
     path.mkdir(parents=True, exist_ok=True)
-    if not (path / WORK).is_dir() and (others := sorted(entry.name for entry in path.iterdir())):
+    prepared = (path / WORK).is_dir() or is_prepared(path)
+    if not prepared and (others := sorted(entry.name for entry in path.iterdir())):
         raise TrainkitError(
             f"{path} holds other things, such as {others[0]!r}; give a new folder, or one that an earlier "
             "`trainkit prepare` wrote, with -o"
@@ -119,7 +130,14 @@ def file_digest(path: Path) -> str:
 
 def _replace(new: Path, old: Path) -> None:
     """Put a file into its place; one that holds the same stays as it is, with its time."""
-    if old.is_file() and old.stat().st_size == new.stat().st_size and file_digest(old) == file_digest(new):
+    if old.is_file() and not _differs(new, old):
         new.unlink()
     else:
         os.replace(new, old)
+
+
+def _differs(new: Path, old: Path) -> bool:
+    """Whether there is an old file, and it holds something else."""
+    return old.is_file() and (
+        old.stat().st_size != new.stat().st_size or file_digest(old) != file_digest(new)
+    )

@@ -30,9 +30,12 @@ class Part(TypedDict):
 class PartWriter:
     """Takes rows and writes a part whenever there are enough."""
 
-    def __init__(self, folder: Path, rows_per_part: int) -> None:
+    def __init__(self, folder: Path, rows_per_part: int, *, by_content: bool = False) -> None:
         self._folder = folder
         self._rows_per_part = rows_per_part
+        self._by_content = by_content
+        """Whether names tell what is in a part, so that it can lie beside one of the same rows that says
+        something else."""
         self._waiting: list[Any] = []
         self._rows = self._bytes = 0
         self.parts: list[Part] = []
@@ -66,9 +69,10 @@ class PartWriter:
                 out.write_batch(batch)
             file.flush()
             os.fsync(file.fileno())
-        self.parts.append(
-            Part(file=path.name, rows=rows, bytes=path.stat().st_size, digest=file_digest(path))
-        )
+        digest = file_digest(path)
+        if self._by_content:
+            path = path.rename(path.with_name(f"{path.stem}-{digest[:8]}{path.suffix}"))
+        self.parts.append(Part(file=path.name, rows=rows, bytes=path.stat().st_size, digest=digest))
 
 
 def _pieces(batch: Any, rows: int) -> Iterator[Any]:

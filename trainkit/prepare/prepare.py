@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -17,16 +17,18 @@ from captionkit.readers.folder import FolderSource
 from captionkit.readers.open import Format
 from captionkit.readers.parallel import usable_cores
 from captionkit.readers.source import Source
+from trainkit.additions.places import additions_in
 from trainkit.errors import TrainkitError
 from trainkit.place import is_url
 from trainkit.prepare.assemble import Assembly, Sums
 from trainkit.prepare.collect import collect, remember, spools
-from trainkit.prepare.folder import WORK, out_folder, write_flushed
+from trainkit.prepare.folder import WORK, OutFolder, out_folder, write_flushed
+from trainkit.prepare.merged import merge_rows
 from trainkit.prepare.parts import Part, PartWriter
 from trainkit.prepare.problem_file import problem_file
 from trainkit.prepare.scan import Scan, problem_of
 from trainkit.prepare.settings import PrepareConfig
-from trainkit.prepared import SUMMARY
+from trainkit.prepared import SUMMARY, Added
 
 _PER_BLOCK, _HEADERS_PER_BLOCK = 100, 500
 """Pictures of a folder that one process takes at a time, with pixels decoded and without: half a second's
@@ -48,6 +50,8 @@ class Prepared:
     """Pictures that were read; the others were known from an earlier run."""
     parts: tuple[Part, ...]
     fingerprint: str
+    additions: Mapping[str, Added]
+    """What became of the additions that the folder holds, by name."""
 
 
 def prepare(
@@ -65,6 +69,8 @@ def prepare(
     that was killed goes on, one that is repeated reads only pictures that changed. ``show`` draws a progress
     bar on a terminal.
 
+    Additions that the folder holds (`trainkit.additions`) come into it again.
+
     Raises TrainkitError when the folder holds other things or nothing can be used, CaptionkitError when there
     are no data, OSError when the disk is full.
     """
@@ -76,6 +82,9 @@ def prepare(
     scan = Scan(Path(os.path.abspath(root)), settings, out / WORK / "measured")
     watch = progress if show else _no_progress
     with out_folder(out) as folder, spools(folder) as found:
+        additions = bool(additions_in(out))
+        rows_in = folder.base if additions else folder.new
+        rows_in.mkdir(exist_ok=True)
         total = _total(source) if show else None
         with problem_file(folder.new, quarantine=settings.quarantine) as tell:
             sums = Sums()
@@ -88,7 +97,7 @@ def prepare(
             with watch("reading", source.unit, total) as done:
                 cores = processes or usable_cores()
                 collect(found, source, scan, folder, processes=cores, report=listed, done=done)
-            writer = PartWriter(folder.new, settings.rows_per_part)
+            writer = PartWriter(rows_in, settings.rows_per_part)
             assembly = Assembly(found, settings, writer, sums, tell)
             with watch("writing", "rows", found.num_rows) as done:
                 assembly.run(done)
@@ -103,21 +112,43 @@ def prepare(
             found.num_read,
             tuple(writer.parts),
             assembly.fingerprint,
+            {},
         )
         # Imported here: the processes that read pictures import this file and never draw a page.
         from trainkit.prepare.report import report_page
 
         page = report_page(str(data), scan.root, settings, sums, assembly.fingerprint)
         write_flushed(folder.new / "report.html", page)
-        write_flushed(folder.new / SUMMARY, json.dumps(_manifest(prepared, settings), indent=2) + "\n")
+        if additions:
+            with watch("adding", "rows", sums.rows) as done:
+                prepared = _with_additions(prepared, settings, folder, cores, done)
+        write_flushed(folder.new / SUMMARY, _manifest(prepared, settings))
         folder.finish()
         remember(scan, folder)
     return prepared
 
 
-def _manifest(prepared: Prepared, settings: PrepareConfig) -> dict[str, object]:
+def _with_additions(
+    prepared: Prepared,
+    settings: PrepareConfig,
+    folder: OutFolder,
+    processes: int,
+    done: Callable[[int], None],
+) -> Prepared:
+    """What was written into ``folder.base``, written again with the additions. As `merge_additions` would of
+    that folder, so that both give the same bytes."""
+    write_flushed(folder.base / SUMMARY, _manifest(prepared, settings))
+    writer = PartWriter(folder.new, settings.rows_per_part, by_content=True)
+    merged = merge_rows(
+        folder.base, folder.path, frozenset(), folder.work, writer, processes=processes, done=done
+    )
+    return replace(prepared, parts=merged.parts, fingerprint=merged.fingerprint, additions=merged.additions)
+
+
+def _manifest(prepared: Prepared, settings: PrepareConfig) -> str:
     """What stands in manifest.json."""
-    return {
+    additions = {name: added.model_dump() for name, added in prepared.additions.items()}
+    told = {
         "format": 1,
         "root": settings.stored_at
         or Path(os.path.relpath(prepared.root, prepared.folder.resolve())).as_posix(),
@@ -129,6 +160,7 @@ def _manifest(prepared: Prepared, settings: PrepareConfig) -> dict[str, object]:
         "settings": {**settings.model_dump(mode="json"), "leave_out": sorted(settings.leave_out)},
         "found": dict(sorted(prepared.found.items())),
     }
+    return json.dumps(told | ({"additions": additions} if additions else {}), indent=2) + "\n"
 
 
 def _nothing_usable(sums: Sums) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import warnings
 from dataclasses import dataclass, field, replace
@@ -15,10 +13,11 @@ import numpy as np
 from captionkit import CaptionkitError, Record
 from captionkit.readers.source import Block, Report
 from captionkit.writers.arrow_parts import encode_arrow
-from captionkit.writers.fields import TAKEN, fields_of
+from captionkit.writers.fields import TAKEN
 from captionkit.writers.target import Losses
 from trainkit.keys import key_of
 from trainkit.mask_names import is_mask
+from trainkit.prepare.fingerprint import content_of
 from trainkit.prepare.look import look_at
 from trainkit.prepare.measured import (
     ANIMATED,
@@ -102,7 +101,7 @@ class Scan:
                 rows[len(records)] = (
                     key_of(record.id),
                     _place_of(spot.container, scanned.containers),
-                    _content(record),
+                    content_of(record),
                 )
                 records.append(record)
                 measured.append(found.packed())
@@ -164,13 +163,6 @@ def _place_of(container: str | None, containers: list[str]) -> int:
             return containers.index(container)
         containers.append(container)
     return len(containers) - 1
-
-
-def _content(record: Record) -> bytes:
-    """A digest of what is trained of a record: all of it but where its picture lies."""
-    fields = fields_of(replace(record, image=None))
-    text = json.dumps(fields, ensure_ascii=True, separators=(",", ":"), sort_keys=True)
-    return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
 
 
 def problem_of(error: CaptionkitError, root: Path) -> Problem:

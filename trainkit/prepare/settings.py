@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trainkit.place import is_url, wrong_with_url
 from trainkit.prepare.problems import Remark
 
+MOST_ROWS = 65_536
+"""In one part."""
 PILLOWS_LIMIT = 89_478_485
 """Pixels above which Pillow warns of a decompression bomb; above twice as many it refuses."""
 
@@ -42,7 +46,7 @@ class PrepareConfig(BaseModel):
     """Remarks that forbid use after all."""
     quarantine: bool = False
     """Also list in quarantine.txt everything that should be looked at or moved."""
-    rows_per_part: int = Field(default=65_536, ge=1, le=65_536)
+    rows_per_part: int = Field(default=MOST_ROWS, ge=1, le=MOST_ROWS)
     """Rows in each part, which is one record batch."""
 
     @field_validator("stored_at")
@@ -51,3 +55,9 @@ class PrepareConfig(BaseModel):
         if url is not None and (wrong := wrong_with_url(url) if is_url(url) else f"{url!r} is no URL"):
             raise ValueError(wrong)
         return url
+
+
+def rows_per_part(settings: Mapping[str, Any]) -> int:
+    """What the settings in a manifest.json say of it."""
+    rows = settings.get("rows_per_part")
+    return rows if isinstance(rows, int) and 1 <= rows <= MOST_ROWS else MOST_ROWS
