@@ -15,6 +15,9 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 STATUS = {signal.SIGTERM: 143, signal.SIGUSR1: 75, signal.SIGINT: 130}
 """Exit status by signal. 143 and 130 are what a shell says of a process that the signal ended; 75 is
@@ -44,10 +47,12 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Whether this process was asked to stop. Without `listening`, it never is."""
+    """Whether this process was asked to stop. Without `listening`, it never is. ``finishing`` is what a
+    signal lets end, as the user reads it."""
 
-    def __init__(self) -> None:
+    def __init__(self, finishing: str = "the step") -> None:
         self.asked: signal.Signals | None = None
+        self._finishing = finishing
         self._since = 0.0
         self._noting = False
         self._pid = os.getpid()
@@ -62,7 +67,7 @@ class Stop:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def noting(self, steps: Iterable[int]) -> Iterator[int]:
+    def noting(self, steps: Iterable[T]) -> Iterator[T]:
         """The steps of a loop. While they last, a signal is only noted; outside it raises `Stopped`, and so
         does one that was noted and not answered when the last step is done."""
         self._noting = True
@@ -92,7 +97,7 @@ class Stop:
             self.asked, self._since = signal.Signals(number), time.monotonic()
             if not self._noting:
                 raise Stopped(self.asked)
-            os.write(2, f"\ntrainkit: {self.asked.name}: finishing the step\n".encode())
+            os.write(2, f"\ntrainkit: {self.asked.name}: finishing {self._finishing}\n".encode())
         elif self.waited() > _ECHO:
             _end_at_once(number)
 
