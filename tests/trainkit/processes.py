@@ -20,11 +20,17 @@ PATIENCE = 120.0
 
 
 def environment() -> dict[str, str]:
-    """One thread, because sums depend on how many share them; no trace of another launcher."""
+    """One thread, because sums depend on how many share them; no trace of another launcher. A process that
+    aborts says where."""
     kept = {
         k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR")
     }
-    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return kept | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+    }
 
 
 def write_run(folder: Path, model: Path, data: Path, **changes: Any) -> Path:

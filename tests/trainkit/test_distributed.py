@@ -98,7 +98,9 @@ def together(folder: Path, processes: int, runs: Sequence[tuple[Path, dict[str, 
             _, told = launcher.communicate(timeout=3 * PATIENCE)
         finally:
             launcher.terminate()  # It ends the processes that it has started.
-    assert launcher.returncode == 0, told[-6000:]
+    assert launcher.returncode == 0, (
+        told
+    )  # All of it: the first to fail has said why, the others that it is gone.
 
 
 def fresh_meeting() -> dict[str, str]:
