@@ -16,7 +16,7 @@ from trainkit.captioning.sampling import Sampling
 from trainkit.captioning.template import Template, parse_template
 from trainkit.captioning.words import WordsConfig, say
 
-_NAME = r"^[a-z0-9][a-z0-9 _.-]*$"
+_NAME = r"^[a-z0-9][a-z0-9._-]*$"
 
 
 class PromptConfig(BaseModel):
@@ -25,7 +25,7 @@ class PromptConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     name: str = Field(default="describe", pattern=_NAME, max_length=40)
-    """What reports and the captions' detail call it."""
+    """What reports call it; part of the source of its captions where a picture gets several."""
     text: str = Field(min_length=1, max_length=20_000)
     """The prompt, with the picture's tags in it so that names survive: "Describe the picture. It is tagged:
     {tags}. Name {tags:character}."; docs/captioning.md has all placeholders."""

@@ -1,0 +1,205 @@
+"""The run of ``trainkit caption``: choose, ask, clean, judge, write down; at the end into the manifest.
+
+Every answer is in the journal before the next one is taken, with what the model said and what cleaning made of
+it. A run that is killed asks again only what was on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainkit.additions.finished import read_additions
+from trainkit.additions.journal import Journal, open_journal
+from trainkit.additions.merge import Merged, merge_additions
+from trainkit.additions.places import check_prepared
+from trainkit.captioning.captioner import Captioner
+from trainkit.captioning.choose import Choice
+from trainkit.captioning.config import CaptionConfig
+from trainkit.captioning.failed import failed_keys
+from trainkit.captioning.judged import Judge, state_of
+from trainkit.captioning.meter import Meter
+from trainkit.captioning.plan import Plan, choose_pictures, plan_of
+from trainkit.captioning.questions import Questions
+from trainkit.captioning.ranks import Ranks, joined
+from trainkit.captioning.tally import Tally
+from trainkit.errors import TrainkitError
+from trainkit.manifest_pictures import ManifestPictures
+from trainkit.signals import Stop, Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run did."""
+
+    choice: Choice
+    asked: int
+    """Answers that this start had, those with problems included."""
+    seconds: float
+    """Of questions."""
+    tally: Tally
+    """Of all that the run and its earlier starts have."""
+    merged: Merged
+
+
+def caption(
+    config: CaptionConfig,
+    stop: Stop,
+    *,
+    restart: bool = False,
+    retry_failed: bool = False,
+    show: bool = True,
+) -> Result | None:
+    """Caption the chosen pictures of a manifest; None in all processes but the first.
+
+    ``restart`` asks everything anew; ``retry_failed`` asks again about pictures that had no answer.
+
+    Raises TrainkitError for what can be mended, Stopped when it was asked to stop.
+    """
+    with joined() as ranks, ExitStack() as stack:
+        # Which pictures, and which of their prompts were not answered before.
+        check_prepared(config.data)
+        pictures = ManifestPictures.open(config.data, transparent_as=config.transparent_as)
+        choice = choose_pictures(pictures, config)
+        check_some(choice, len(pictures))
+        journals = _open(config, ranks, restart, stack)
+        done = {
+            source: journal.done - (failed_keys(config.data, source, ranks.rank) if retry_failed else set())
+            for source, journal in journals.items()
+        }
+        plan = plan_of(pictures, config, choice.rows, done, rank=ranks.rank, world=ranks.world)
+        judge = Judge(config.clean, config.gate)
+        show = show and ranks.speaks
+        if show:
+            print(told_plan(config, choice, plan, ranks))
+
+        # Ask, clean, judge, write down. The model is loaded only when there is something to ask.
+        meter = Meter(plan.count, plan.answered, show=show)
+        if plan.count:
+            with config.backend.open(config.sampling) as captioner, meter:
+                _ask_all(config, pictures, captioner, plan, judge, journals, meter, stop)
+
+        # Together again: make one file of all journals.
+        for journal in journals.values():
+            journal.sync()
+        ranks.wait()
+        if not ranks.speaks:
+            return None
+        for journal in journals.values():
+            journal.finish()
+        stack.close()
+
+        # What was cleaned or judged by other settings before is judged by these; then all goes in.
+        tally = Tally()
+        for source in config.sources:
+            judge_again(config.data, source, settings_of(config, source), judge)
+            for addition in read_additions(config.data, source):
+                tally.add(addition)
+        merged = merge_additions(config.data, show=show)
+        return Result(choice, meter.asked, meter.seconds, tally, merged)
+
+
+def _ask_all(
+    config: CaptionConfig,
+    pictures: ManifestPictures,
+    captioner: Captioner,
+    plan: Plan,
+    judge: Judge,
+    journals: Mapping[str, Journal],
+    meter: Meter,
+    stop: Stop,
+) -> None:
+    questions = Questions(pictures, config, captioner.model)
+    requests = questions.requests(plan.todo, lambda: stop.asked is not None)
+    try:
+        for answer in stop.noting(captioner.answers(requests)):
+            source, addition = questions.addition(questions.answered(answer), answer, judge)
+            journals[source].append([addition])
+            meter.add(answer, state_of(addition))
+            for source, addition in questions.failures():
+                journals[source].append([addition])
+                meter.add_failure()
+        for source, addition in questions.failures():
+            journals[source].append([addition])
+            meter.add_failure()
+    except Stopped as stopped:
+        whole = plan.count + plan.answered
+        told = f"with {plan.answered + meter.asked:,} of {whole:,} captions, which are kept"
+        raise Stopped(stopped.number, told) from None
+
+
+def judge_again(manifest: Path, source: str, settings: Mapping[str, Any], judge: Judge) -> int:
+    """Clean and judge what was finished by other settings, from what the model said; how many there were."""
+    changed = 0
+    if all(judge.again(addition, source) is addition for addition in read_additions(manifest, source)):
+        return 0
+    with open_journal(manifest, source, settings) as journal:
+        for addition in read_additions(manifest, source):
+            if (again := judge.again(addition, source)) is not addition:
+                journal.append([again])
+                changed += 1
+        journal.finish()
+    return changed
+
+
+def settings_of(config: CaptionConfig, source: str) -> dict[str, Any]:
+    """What must not change while captions of one source are made. Which pictures are chosen may; so may the
+    cleaning and the gate, which work on what was kept."""
+    prompts = [prompt for prompt in config.prompts if config.source_of(prompt) == source]
+    told: dict[str, Any] = {"model": model_name(config), "per_picture": config.num_per_picture}
+    for prompt in prompts:
+        for key, value in prompt.model_dump(mode="json", exclude={"name"}).items():
+            told[f"prompts.{prompt.name}.{key}"] = value
+    if len(config.prompts) > 1:
+        told["seed"] = config.seed
+    for table, values in (("words", config.words), ("sampling", config.sampling)):
+        told |= {f"{table}.{key}": value for key, value in values.model_dump(mode="json").items()}
+    return told
+
+
+def model_name(config: CaptionConfig) -> str:
+    """The model as the run file names it; of a folder only the last part, so that it may be moved."""
+    model = str(config.backend.model or "")
+    return Path(model).resolve().name if Path(model).is_dir() else model
+
+
+def check_some(choice: Choice, rows: int) -> None:
+    """Raise TrainkitError when no picture was chosen."""
+    if choice.rows:
+        return
+    raise TrainkitError(
+        f"choose: none of {rows:,} pictures is chosen: {choice.captioned:,} have a caption already, the filter "
+        f"leaves {choice.left:,}; raise choose.share, loosen choose.any and choose.none, or set choose.skip = "
+        '"nothing"'
+    )
+
+
+def told_plan(config: CaptionConfig, choice: Choice, plan: Plan, ranks: Ranks = Ranks()) -> str:
+    """What will be done, in a line or two."""
+    share = len(choice.rows) / max(choice.seen, 1)
+    told = (
+        f"{len(choice.rows):,} of {choice.seen:,} pictures ({share:.1%}) are chosen; {choice.captioned:,} were "
+        f"passed over for their captions\n{plan.count:,} captions to ask of {model_name(config) or 'the server'}"
+    )
+    told += f", {plan.answered:,} are there already" if plan.answered else ""
+    return told + (f" (the share of the first of {ranks.world} processes)" if ranks.world > 1 else "")
+
+
+def _open(config: CaptionConfig, ranks: Ranks, restart: bool, stack: ExitStack) -> dict[str, Journal]:
+    """The journal of each source."""
+    return {
+        source: stack.enter_context(
+            open_journal(
+                config.data,
+                source,
+                settings_of(config, source),
+                rank=ranks.rank,
+                world=ranks.world,
+                restart=restart,
+            )
+        )
+        for source in config.sources
+    }
