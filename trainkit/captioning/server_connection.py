@@ -1,0 +1,115 @@
+"""Requests to end points over HTTP/1.1: the answer's bytes, or how that failed.
+
+Connections are kept open. Redirects are not followed, bodies are bounded, and the key stands in no message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import httpx
+
+from trainkit.captioning.server_failures import Failed, ServerError, judge_status, shown
+from trainkit.captioning.server_retry import RetryConfig, retry_after
+
+MOST_BYTES = 8 * 2**20
+"""Of an answer. A caption has a few thousand."""
+_KEPT_S = 4.0
+"""Seconds for which an idle connection is kept: uvicorn, before vLLM and LMDeploy, closes it after 5."""
+
+
+class Connections:
+    """Open connections to each end point."""
+
+    def __init__(self, urls: tuple[str, ...], *, key: str, concurrency: int, retry: RetryConfig) -> None:
+        self._retry = retry
+        self._key = key
+        trusted = httpx.create_ssl_context()
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "trainkit"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        self._clients = {
+            url: httpx.AsyncClient(
+                headers=headers,
+                verify=trusted,
+                # A proxy of the environment is not asked for what is on this machine.
+                trust_env=not _is_here(url),
+                follow_redirects=False,
+                timeout=httpx.Timeout(None, connect=retry.connect_timeout),
+                limits=httpx.Limits(
+                    max_connections=None, max_keepalive_connections=concurrency, keepalive_expiry=_KEPT_S
+                ),
+            )
+            for url in urls
+        }
+
+    async def ask(self, url: str, body: bytes) -> bytes:
+        """What /chat/completions answers. Raises Refused, Failed or ServerError."""
+        return await self._send(url, "POST", "/chat/completions", body, self._retry.timeout)
+
+    async def models(self, url: str) -> bytes:
+        """What /models answers. Raises Refused, Failed or ServerError."""
+        return await self._send(url, "GET", "/models", None, min(self._retry.timeout, 30.0))
+
+    async def _send(self, url: str, method: str, path: str, body: bytes | None, timeout: float) -> bytes:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        client = self._clients[url]
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                client.stream(method, url + path, content=body, headers=headers) as response,
+            ):
+                data = await _bounded(response)
+        except TimeoutError:
+            raise Failed(f"did not answer in {timeout:g} s") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            reason = f"cannot be reached ({self._said(error)})"
+            raise Failed(reason, gone=True, counts=False) from None
+        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+            raise Failed(f"broke the connection ({self._said(error)})") from None
+        except httpx.DecodingError as error:
+            raise Failed(f"answered what cannot be unpacked ({self._said(error)})") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ServerError(f"{url} cannot be asked: {self._said(error)}") from None
+        after = retry_after(response.headers.get("retry-after"))
+        location = response.headers.get("location", "")
+        wrong = judge_status(
+            response.status_code, self._masked(data), url=url, after=after, location=location
+        )
+        if wrong is not None:
+            raise wrong
+        return data
+
+    def _said(self, error: Exception) -> str:
+        return (
+            shown(str(error).replace(self._key, "***") if self._key else str(error)) or type(error).__name__
+        )
+
+    def _masked(self, data: bytes) -> bytes:
+        """An error's body; some servers repeat the key in it."""
+        return data.replace(self._key.encode(), b"***") if self._key else data
+
+    async def close(self) -> None:
+        """Close what is open."""
+        for client in self._clients.values():
+            await client.aclose()
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_bytes():
+        parts.append(part)
+        if (size := size + len(part)) > MOST_BYTES:
+            raise Failed(f"answered more than {MOST_BYTES >> 20} MiB")
+    return b"".join(parts)
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
