@@ -1,8 +1,8 @@
-"""Where a model that the user names lies: a folder, or a repository of the Hugging Face hub, downloaded once.
+"""Where a model that the user names lies: a folder, or a repository of the Hugging Face hub, fetched once.
 
-This process stays offline whatever happens: a folder never asks a hub, and what is downloaded is downloaded by
-a process of its own (this file, run as ``python -m trainkit.hub``), only because the user named a repository.
-Everything is then loaded from a folder. No pickled weights are ever fetched, and code only if it may run.
+This process stays offline whatever happens. A folder never asks a hub; a repository is fetched by a process
+of its own (this file, run as ``python -m trainkit.hub``), only because the user named it. Everything is then
+loaded from a folder. No pickled weights are ever fetched, and code only if it may run.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def offline_by_default() -> None:
 def find_model(model: str, *, revision: str | None = None, code: bool = False) -> Found:
     """The folder of a model. ``code``: also fetch the code in its repository, because it may run.
 
-    ``model`` is a path or owner/name. A path that exists wins, and ``revision`` (a branch, tag or commit) then
-    says nothing. Raises ModelError when there is neither.
+    ``model`` is a path or owner/name; a path that exists wins. ``revision`` is a branch, tag or commit of a
+    repository. Raises ModelError when there is neither folder nor repository.
     """
     path = Path(model).expanduser()
     if path.is_dir():
@@ -118,7 +118,7 @@ def _explained(model: str, revision: str, problem: str, kind: str, offline: bool
 
 
 def _download(model: str, revision: str, code: bool) -> dict[str, str]:
-    """Runs in the process of its own: fetch what is missing, and say where the copy lies, or what is wrong."""
+    """Runs in the process of its own: fetch what is missing; say where the copy lies, or what is wrong."""
     from huggingface_hub import snapshot_download
 
     wanted = [*_WANTED, *(["*.py"] if code else [])]

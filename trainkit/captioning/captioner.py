@@ -1,4 +1,4 @@
-"""What every back end of captions is: it takes requests, each one picture and one prompt, and answers each."""
+"""What every back end of captions is: it takes requests, each a picture and a prompt, and answers each."""
 
 from __future__ import annotations
 

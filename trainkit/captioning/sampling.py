@@ -15,14 +15,14 @@ class Sampling(BaseModel):
     max_new_tokens: int = Field(default=400, ge=1, le=100_000)
     """Tokens after which an answer is cut off; it then counts as unfinished ("length")."""
     temperature: float = Field(default=0.0, ge=0, le=5)
-    """0 takes the likeliest token each time; more is more varied. CogVLM's own demo takes 0 and loops more."""
+    """0 takes the likeliest token each time; more is more varied."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Draw from the likeliest tokens that together have this probability; 1 is all. Only with a temperature."""
+    """Draw from the likeliest tokens that have this probability together; 1 is all. With a temperature only."""
     top_k: int | None = Field(default=None, ge=1)
-    """Draw from this many likeliest tokens; none is all. Only with a temperature."""
+    """Draw from this many likeliest tokens; none is all. With a temperature only."""
     repetition_penalty: float = Field(default=1.0, gt=0, le=5)
-    """Divides the score of tokens written already; 1 is none, 1.1 is much. Names of tags are repeated for good
-    reason: prefer the loop stop."""
+    """Divides the score of tokens written already (a server may count the prompt's too); 1 is none, 1.1 is
+    much. Names are repeated for good reason: prefer the loop stop."""
     seed: int = Field(default=0, ge=0)
     """Of the draws; a request's own seed is made from this, its picture and its prompt."""
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()

@@ -31,8 +31,8 @@ def tokenizer_of_bytes(special: tuple[str, ...] = SPECIAL, **named: str) -> PreT
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: n for n, token in enumerate((*special, *alphabet))}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
@@ -68,7 +68,7 @@ def write_tiny_captioner(folder: Path, *, seed: int = 0) -> Path:
                 patch_size=8,
             ),
             text_config=LlamaConfig(**language_settings(len(tokenizer))),
-            image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+            image_token_index=tokenizer.get_vocab()["<image>"],
         )
     )
     images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
