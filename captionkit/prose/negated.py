@@ -1,0 +1,123 @@
+"""What a sentence says is not there: the things behind "no", "without", "not wearing a", and before "is not
+visible"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_DETERMINERS = r"(?:(?:an?|any|his|her|its|their|single|visible|actual|such|discernible|apparent|obvious|clear|sign of|signs of|trace of|traces of) )*"
+_HAVE = (
+    r"(?:ha(?:ve|s|ving)|wear(?:s|ing)?|contain(?:s|ing)?|includ(?:e|es|ing)|featur(?:e|es|ing)|show(?:s|ing)?|"
+    r"depict(?:s|ing)?|hold(?:s|ing)?|carr(?:y|ies|ying)|possess(?:es|ing)?|see|seeing)"
+)
+_PICTURE = (
+    r"(?:image|picture|photo|photograph|scene|frame|shot|illustration|drawing|painting|view|composition)"
+)
+
+_OF_THINGS = re.compile(
+    rf"\b(?:no|zero|without(?: (?:wearing|having|showing))?|lack(?:s|ing)?|devoid of|(?:is|are) free of|not {_HAVE}|"
+    rf"(?:is|are|was|were|it|neither) not(?= an? )|not(?= any )|neither(?= an? ))\b (?!one\b|longer\b|doubt\b)"
+)
+_OF_DOING = re.compile(
+    r"\b(?:not|never|neither) (?:(?:currently|actually|really|even|yet|being|visibly|clearly|appear to be|seem to be|"
+    r"appearing to be|either) )*"
+)
+_LESS = re.compile(
+    r"\b(hat|shirt|sleeve|tail|hair|wing|beard|shoe|tooth|leaf|cloud|glove|helmet|horn|sock|strap|pant|bra)-?less\b"
+)
+_ABSENT = re.compile(
+    r"(?:^|(?:, | and | but | while ))(?:(?:the|an?|any|his|her|its|their|\w+'s) )*(?P<what>[^,]{1,60}?) (?:is|are) "
+    r"(?:absent|missing|nowhere to be seen|not (?:there|visible|present|in view|in sight|seen|shown|depicted|pictured))\b"
+)
+_ANY = re.compile(r"no[t ]|less\b|lack|without|absent|missing|neither|devoid|free of|nowhere|zero|never")
+_END = re.compile(
+    r"[.;:!?()\ue000\u2014]| - | -- |,? (?:but|while|and|as|although|though|however|so|because|since|whereas|when|yet)\b"
+)
+_ONLY_SOME = re.compile(r"\b(?:that|who|whose|whom|which|where|with|like|more|than|enough|else)\b")
+_VOID = re.compile(
+    r"\b(?:except|other than|apart from|aside from|besides|beyond|whether|if|unless|would|might|could|only|just|merely|simply|"
+    r"no (?:one|man|woman|person) (?:is )?without|not without|nobody)\b"
+)
+_LIST = re.compile(r",? (?:or|nor) |, ")
+_STANDS = r"(?:stand|sit|lie|walk|run|look|hold|lean|rest|fly|ride|play|wear|smile|sleep|eat|drink|wait|stare)(?:s|ing)"
+_TAIL = re.compile(
+    r" (?=(?:is|are|was|were|has|have|had|in|on|at|of|to|from|around|near|behind|beside|under|over|inside|outside|"
+    rf"between|by|for|into|onto|beneath|above|below|against|along|across|through|visible|present|seen|shown|depicted|"
+    rf"here|anywhere|nearby|being|currently|{_STANDS})\b)"
+)
+_VERB = re.compile(rf" (?:is|are|was|were|has|have|had|{_STANDS})\b")
+_SAYS_NOTHING = re.compile(
+    rf"(?: (?:(?:is|are|was|were|can be|to be|being) )?(?:visible|present|seen|shown|depicted|here|anywhere|nearby|"
+    rf"in sight|in view|at all|present)| (?:in|within|of) (?:the|this) {_PICTURE}|"
+    rf" (?:on|in|around|over) (?:his|her|its|their|the)(?: own)? (?:head|face|body|hands?|neck|feet|eyes|ears?|back)"
+    rf"| (?:on|in|around|over) (?:him|her|it|them))*\Z"
+)
+_LEADING = re.compile(_DETERMINERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Negated:
+    """Something that a sentence denies."""
+
+    what: str
+    """The thing, without article: "dog", "red hat", "smiling"."""
+    words: str
+    """What stands there, as far as it belongs to it."""
+    start: int
+    """Where these words begin in the sentence."""
+    end: int
+    """Where they end."""
+    doing: bool
+    """Whether it is behind "not", where verbs and adjectives stand."""
+
+
+def negated(sentence: str) -> Iterator[Negated]:
+    """What a sentence in small letters and without short forms denies: whole things only.
+
+    "No red car" says nothing about cars, "no dog in the yard" nothing about the picture, "no people except
+    two" and "whether there is no dog" nothing that is sure.
+
+    >>> [one.what for one in negated("there are no dogs or visible cats in the picture, and no red car.")]
+    ['dogs', 'cats', 'red car']
+    >>> [one.what for one in negated("the man is not smiling and wears no hat in the yard.")]
+    ['smiling']
+    """
+    if not _ANY.search(sentence) or _VOID.search(sentence):
+        return
+    for pattern, doing in ((_OF_THINGS, False), (_OF_DOING, True)):
+        for trigger in pattern.finditer(sentence):
+            yield from _behind(sentence, trigger.start(), trigger.end(), doing=doing)
+    for found in _ABSENT.finditer(sentence):
+        if not found["what"].startswith("no "):
+            yield Negated(found["what"], found.group().strip(" ,"), found.start(), found.end(), False)
+    for found in _LESS.finditer(sentence):
+        yield Negated(found[1], found.group(), found.start(), found.end(), False)
+
+
+def _behind(sentence: str, start: int, begin: int, *, doing: bool) -> Iterator[Negated]:
+    """The things behind a word of denial, up to where its part of the sentence ends."""
+    stop = _END.search(sentence, begin)
+    end = len(sentence) if stop is None else stop.start()
+    marks = list(_LIST.finditer(sentence, begin, end))
+    # Commas make a list only before an "or"; "no dog, a cat" is none.
+    joined = [index for index, mark in enumerate(marks) if mark.group().strip(", ")]
+    if len(marks) > (kept := joined[-1] + 1 if joined else 0):
+        end = marks[kept].start()
+        del marks[kept:]
+    cuts = [begin, *(mark.end() for mark in marks)]
+    parts = [sentence[at:to] for at, to in zip(cuts, [*(mark.start() for mark in marks), end], strict=True)]
+    words = sentence[start:end].rstrip(" ,")
+    if (tail := _TAIL.search(parts[-1])) is not None:
+        if doing and len(parts) == 1:
+            yield Negated(parts[0].strip(), words, start, end, doing)  # "not looking at viewer" as one thing.
+        without = sentence.startswith(("without", "lacking"), start) and _VERB.match(parts[-1], tail.start())
+        if not without and not _SAYS_NOTHING.match(parts[-1], tail.start()):
+            return
+        parts[-1] = parts[-1][: tail.start()]
+    for part in parts:
+        found = _LEADING.match(part)
+        thing = part[found.end() if found else 0 :].strip()
+        if thing and not _ONLY_SOME.search(thing):
+            yield Negated(thing, words, start, end, doing)
