@@ -14,6 +14,7 @@ from captionkit import CaptionkitError
 from trainkit.commands import (
     bench,
     cache,
+    caption,
     check,
     demo,
     ema,
@@ -29,7 +30,21 @@ from trainkit.errors import TrainkitError
 from trainkit.hub import offline_by_default
 from trainkit.signals import Stopped
 
-_COMMANDS = (prepare, tagger, train, status, check, sample, export, import_model, ema, cache, demo, bench)
+_COMMANDS = (
+    prepare,
+    tagger,
+    caption,
+    train,
+    status,
+    check,
+    sample,
+    export,
+    import_model,
+    ema,
+    cache,
+    demo,
+    bench,
+)
 """In the order of ``--help``."""
 
 _EXAMPLES = """examples:
