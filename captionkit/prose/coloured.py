@@ -121,7 +121,7 @@ def _said(tokens: list[str], thing: list[str]) -> Iterator[tuple[str, str]]:
         if follows in ("is", "are"):
             stop, behind = _colours(tokens, end + 1, 1)
             for family in behind:
-                yield family, " ".join(tokens[at:stop])
+                yield family, " ".join(tokens[at:stop]).rstrip(" ,-")
 
 
 def _colours(tokens: list[str], at: int, step: int) -> tuple[int, list[str]]:

@@ -28,13 +28,15 @@ _LESS = re.compile(
     r"\b(hat|shirt|sleeve|tail|hair|wing|beard|shoe|tooth|leaf|cloud|glove|helmet|horn|sock|strap|pant|bra)-?less\b"
 )
 _ABSENT = re.compile(
-    r"(?:^|(?:, | and | but | while ))(?:(?:the|an?|any|his|her|its|their|\w+'s) )*(?P<what>[^,]{1,60}?) (?:is|are) "
+    r"(?:^|, (?:and |but |while )?| and | but | while )(?:(?:the|an?|any|his|her|its|their|\w+'s) )*(?P<what>[^,]{1,60}?) (?:is|are) "
     r"(?:absent|missing|nowhere to be seen|not (?:there|visible|present|in view|in sight|seen|shown|depicted|pictured))\b"
 )
 _ANY = re.compile(r"no[t ]|less\b|lack|without|absent|missing|neither|devoid|free of|nowhere|zero|never")
 _END = re.compile(
-    r"[.;:!?()\ue000\u2014]| - | -- |,? (?:but|while|and|as|although|though|however|so|because|since|whereas|when|yet)\b"
+    r"[.;:!?()\ue000\u2014]| - | -- |,? (?:but|while|and|as|although|though|however|so|because|since|whereas|when|yet|which|where)\b|,? (?:that|who|whose|whom)\b|, (?:\w+ing|possibly|perhaps|probably|likely|maybe|suggestive)\b"
 )
+_NARROWING = {"that", "who", "whose", "whom", "which", "where"}
+_LONGEST = 4  # Words of a thing in a list.
 _ONLY_SOME = re.compile(r"\b(?:that|who|whose|whom|which|where|with|like|more|than|enough|else)\b")
 _VOID = re.compile(
     r"\b(?:except|other than|apart from|aside from|besides|beyond|whether|if|unless|would|might|could|only|just|merely|simply|"
@@ -100,24 +102,42 @@ def _behind(sentence: str, start: int, begin: int, *, doing: bool) -> Iterator[N
     """The things behind a word of denial, up to where its part of the sentence ends."""
     stop = _END.search(sentence, begin)
     end = len(sentence) if stop is None else stop.start()
-    marks = list(_LIST.finditer(sentence, begin, end))
-    # Commas make a list only before an "or"; "no dog, a cat" is none.
-    joined = [index for index, mark in enumerate(marks) if mark.group().strip(", ")]
-    if len(marks) > (kept := joined[-1] + 1 if joined else 0):
-        end = marks[kept].start()
-        del marks[kept:]
-    cuts = [begin, *(mark.end() for mark in marks)]
-    parts = [sentence[at:to] for at, to in zip(cuts, [*(mark.start() for mark in marks), end], strict=True)]
+    parts, tail, end = _parts(sentence, begin, end)
     words = sentence[start:end].rstrip(" ,")
-    if (tail := _TAIL.search(parts[-1])) is not None:
-        if doing and len(parts) == 1:
-            yield Negated(parts[0].strip(), words, start, end, doing)  # "not looking at viewer" as one thing.
-        without = sentence.startswith(("without", "lacking"), start) and _VERB.match(parts[-1], tail.start())
-        if not without and not _SAYS_NOTHING.match(parts[-1], tail.start()):
-            return
-        parts[-1] = parts[-1][: tail.start()]
+    if tail and doing and len(parts) == 1:
+        yield Negated(parts[0] + tail, words, start, end, doing)  # "not looking at viewer" as one thing.
+    without = sentence.startswith(("without", "lacking"), start) and _VERB.match(tail)
+    if not without and not _SAYS_NOTHING.match(tail):
+        return  # "No dog in the yard".
+    if stop is not None and end == stop.start() and stop.group().strip() in _NARROWING:
+        del parts[-1]  # "No dog that barks".
     for part in parts:
         found = _LEADING.match(part)
         thing = part[found.end() if found else 0 :].strip()
         if thing and not _ONLY_SOME.search(thing):
             yield Negated(thing, words, start, end, doing)
+
+
+def _parts(sentence: str, begin: int, end: int) -> tuple[list[str], str, int]:
+    """The things of a list, what follows on the last of them, and where that ends.
+
+    Commas make a list only before an "or": "no dog, a cat" is none. What follows on a thing, such as "on the
+    table", ends the list: a later "or" belongs to it.
+    """
+    marks = list(_LIST.finditer(sentence, begin, end))
+    cuts = [begin, *(mark.end() for mark in marks)]
+    ends = [*(mark.start() for mark in marks), end]
+    kept = 0
+    parts: list[str] = []
+    tail = ""
+    for index, (at, to) in enumerate(zip(cuts, ends, strict=True)):
+        part = sentence[at:to]
+        if index and part.count(" ") >= _LONGEST and not _TAIL.search(part):
+            break
+        found = _TAIL.search(part)
+        parts.append(part if found is None else part[: found.start()])
+        if index == 0 or marks[index - 1].group().strip(", "):
+            kept, tail, end = index + 1, "" if found is None else part[found.start() :], to
+        if found is not None:
+            break
+    return parts[:kept], tail, end
