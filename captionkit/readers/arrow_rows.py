@@ -36,6 +36,7 @@ class RowsBlock(Block):
     num_rows: int
     stem: str | None = None
     """Where pictures may be embedded without a path: what stands before the row's number in the id."""
+    untagged: bool = False
 
     @property
     def amount(self) -> int:
@@ -49,7 +50,8 @@ class RowsBlock(Block):
         for row, fields in enumerate(_rows(batch), start=self.first):
             where = f"{self.where}: row {row}"
             try:
-                yield record_of(self._prepared(_sound(fields, where), row), where)
+                prepared = self._prepared(_sound(fields, where), row)
+                yield record_of(prepared, where, allow_empty=self.untagged)
             except CaptionkitError as error:
                 report(error)
 
@@ -65,11 +67,13 @@ class RowsBlock(Block):
         return fields
 
 
-def blocks_of(batch: Any, where: str, first: int, stem: str | None) -> Iterator[RowsBlock]:
+def blocks_of(
+    batch: Any, where: str, first: int, stem: str | None, untagged: bool = False
+) -> Iterator[RowsBlock]:
     """A record batch in pieces; its first row has the number `first`."""
     for at in range(0, batch.num_rows, ROWS_PER_BLOCK):
         piece = plain(batch.slice(at, ROWS_PER_BLOCK))
-        yield RowsBlock(ipc_bytes(piece), where, first + at, piece.num_rows, stem)
+        yield RowsBlock(ipc_bytes(piece), where, first + at, piece.num_rows, stem, untagged)
 
 
 def ipc_bytes(batch: Any) -> bytes:

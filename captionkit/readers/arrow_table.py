@@ -42,6 +42,8 @@ class ArrowSource(Source):
     """
 
     path: Path
+    untagged: bool = False
+    """Whether what has neither tags nor captions is a record, too."""
 
     @property
     def unit(self) -> str:
@@ -67,7 +69,7 @@ class ArrowSource(Source):
         empty, failed = True, 0
         for file in table_files(self.path):
             try:
-                for block in _blocks(file):
+                for block in _blocks(file, self.untagged):
                     empty = False
                     yield block
             except CaptionkitError as error:
@@ -103,13 +105,14 @@ def _is_table(file: Path) -> bool:
     return known and not file.name.startswith((".", "_")) and file.is_file()
 
 
-def _blocks(file: Path) -> Iterator[Block]:
+def _blocks(file: Path, untagged: bool) -> Iterator[Block]:
     with _errors_of(file):
         first = 1
         schema, batches = _opened(file)
+        check_columns(schema.names, str(file), untagged=untagged)
         stem = file.name.removesuffix(file.suffix) if embeds_pictures(schema) else None
         for batch in batches:
-            yield from blocks_of(batch, str(file), first, stem)
+            yield from blocks_of(batch, str(file), first, stem, untagged)
             first += batch.num_rows
 
 
@@ -144,7 +147,6 @@ def _parquet(file: Path) -> tuple[Any, Iterator[Any]]:
     # Without pre_buffer and with a buffer, pages are read one by one, not row groups.
     table = pyarrow().parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
     schema = table.schema_arrow
-    check_columns(schema.names, str(file))
     columns = wanted_leaves(schema)
 
     def batches() -> Iterator[Any]:
@@ -158,7 +160,6 @@ def _parquet(file: Path) -> tuple[Any, Iterator[Any]]:
 def _arrow_file(file: Path) -> tuple[Any, Iterator[Any]]:
     pa = pyarrow()
     schema = pa.ipc.open_file(str(file)).schema
-    check_columns(schema.names, str(file))
     options = pa.ipc.IpcReadOptions(included_fields=_wanted_places(schema))
 
     def batches() -> Iterator[Any]:
@@ -179,7 +180,6 @@ def _arrow_stream(file: Path) -> tuple[Any, Iterator[Any]]:
     pa = pyarrow()
     with pa.OSFile(str(file)) as opened:
         schema = pa.ipc.open_stream(opened).schema
-    check_columns(schema.names, str(file))
     options = pa.ipc.IpcReadOptions(included_fields=_wanted_places(schema))
 
     def batches() -> Iterator[Any]:

@@ -39,6 +39,7 @@ class CsvBlock(Block):
     num_bytes: int
     faults: tuple[CaptionkitError, ...] = ()
     """What was no row, each with its line."""
+    untagged: bool = False
 
     @property
     def amount(self) -> int:
@@ -52,7 +53,7 @@ class CsvBlock(Block):
         for line, cells in self.rows:
             where = f"{self.file}:{line}"
             try:
-                yield record_of(self._fields(cells, line, where), where)
+                yield record_of(self._fields(cells, line, where), where, allow_empty=self.untagged)
             except CaptionkitError as error:
                 report(error)
 
@@ -86,6 +87,8 @@ class CsvSource(Source):
     """
 
     path: Path
+    untagged: bool = False
+    """Whether what has neither tags nor captions is a record, too."""
 
     @property
     def unit(self) -> str:
@@ -107,8 +110,8 @@ class CsvSource(Source):
         with errors_of_reading(self.path), open_lines(self.path) as opened:
             lines = _Lines(self.path, opened)
             separator = separator_of(self.path, lines.peeked())
-            names = _names(lines, separator)
-            while (block := _block(lines, names, separator)) is not None:
+            names = _names(lines, separator, self.untagged)
+            while (block := _block(lines, names, separator, self.untagged)) is not None:
                 empty = empty and not block.rows and not block.faults
                 yield block
         if empty:
@@ -196,7 +199,7 @@ class _Lines:
         return line
 
 
-def _names(lines: _Lines, separator: str) -> tuple[str, ...]:
+def _names(lines: _Lines, separator: str, untagged: bool) -> tuple[str, ...]:
     """The names of the columns. Raises `DataError` when no row can be a record under them."""
     where = f"{lines.file}:1"
     try:
@@ -205,11 +208,11 @@ def _names(lines: _Lines, separator: str) -> tuple[str, ...]:
     except csv.Error as error:
         raise DataError(f"is no line of column names: {error}", where=where) from error
     names = [name.strip() for name in names]
-    check_columns([name for name in names if name], where)
+    check_columns([name for name in names if name], where, untagged=untagged)
     return tuple(names)
 
 
-def _block(lines: _Lines, names: tuple[str, ...], separator: str) -> CsvBlock | None:
+def _block(lines: _Lines, names: tuple[str, ...], separator: str, untagged: bool) -> CsvBlock | None:
     """The next rows; None at the end of the file."""
     rows: list[tuple[int, list[str]]] = []
     faults: list[CaptionkitError] = []
@@ -238,4 +241,4 @@ def _block(lines: _Lines, names: tuple[str, ...], separator: str) -> CsvBlock | 
     if ended and not rows and not faults:
         return None
     num_bytes, lines.told = lines.num_bytes - lines.told, lines.num_bytes
-    return CsvBlock(lines.file, names, tuple(rows), num_bytes, tuple(faults))
+    return CsvBlock(lines.file, names, tuple(rows), num_bytes, tuple(faults), untagged)

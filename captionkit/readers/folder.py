@@ -34,6 +34,7 @@ class FolderBlock(Block):
     table: Path | None
     """A JSON Lines file that was met on the way."""
     sentences: bool
+    untagged: bool = False
 
     @property
     def amount(self) -> int:
@@ -44,7 +45,8 @@ class FolderBlock(Block):
         """The records of this piece, in order."""
         for stem, of_stem in self.pictures:
             try:
-                beside = Sidecars(self.place, self.sidecars.get(stem, {}), self.sentences)
+                names = self.sidecars.get(stem, {})
+                beside = Sidecars(self.place, names, self.sentences, self.untagged)
                 record = _record(self.folder, self.place, of_stem, beside, self.table)
             except CaptionkitError as error:
                 report(error)
@@ -62,6 +64,8 @@ class FolderSource(Source):
     """So many stems are a block."""
     except_in: Path | None = None
     """A folder that is passed over, such as one that is being written below this one."""
+    untagged: bool = False
+    """Whether what has neither tags nor captions is a record, too."""
 
     @property
     def unit(self) -> str:
@@ -93,7 +97,7 @@ class FolderSource(Source):
             while some := list(islice(stems, self.per_block)):
                 of_some = tuple((stem, tuple(pictures[stem])) for stem in some)
                 beside = {stem: sidecars[stem] for stem in some if stem in sidecars}
-                yield FolderBlock(self.folder, place, of_some, beside, table, self.sentences)
+                yield FolderBlock(self.folder, place, of_some, beside, table, self.sentences, self.untagged)
         if empty:
             raise DataError(
                 "no pictures in this folder or below it",
@@ -211,7 +215,7 @@ def _record(
             hint="rename it",
         ) from error
     tags, prose, facts = beside.read()
-    if not tags and not prose:
+    if not (tags or prose or beside.allow_empty):
         raise _untold(picture, table)
     return Record(os.path.splitext(image)[0], tags, prose, image, tuple(facts.items()))
 

@@ -35,6 +35,8 @@ class HfSource(Source):
 
     path: str | Path
     split: str | None = None
+    untagged: bool = False
+    """Whether what has neither tags nor captions is a record, too."""
 
     @property
     def unit(self) -> str:
@@ -61,7 +63,8 @@ class HfSource(Source):
     def blocks(self, report: Report) -> Iterator[Block]:
         """The pieces, in order."""
         empty = True
-        for block in _blocks(self._dataset(), self._where, Path(self._hub_name or self.path).name):
+        stem = Path(self._hub_name or self.path).name
+        for block in _blocks(self._dataset(), self._where, stem, self.untagged):
             empty = False
             yield block
         if empty:
@@ -175,7 +178,7 @@ def _errors_of(where: str) -> Iterator[None]:
         ) from error
 
 
-def _blocks(dataset: Any, where: str, stem: str) -> Iterator[RowsBlock]:
+def _blocks(dataset: Any, where: str, stem: str, untagged: bool = False) -> Iterator[RowsBlock]:
     features = dataset.features or {}
     for name, feature in features.items():
         if type(feature).__name__ in ("Image", "Audio", "Video"):
@@ -185,10 +188,10 @@ def _blocks(dataset: Any, where: str, stem: str) -> Iterator[RowsBlock]:
     with _errors_of(where):
         for table in _tables(dataset):
             if first == 1:
-                check_columns(table.schema.names, where)
+                check_columns(table.schema.names, where, untagged=untagged)
             embedded = stem if embeds_pictures(table.schema) else None
             for batch in _named(table, labels).combine_chunks().to_batches():
-                yield from blocks_of(batch, where, first, embedded)
+                yield from blocks_of(batch, where, first, embedded, untagged)
                 first += batch.num_rows
 
 

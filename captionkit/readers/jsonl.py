@@ -39,6 +39,7 @@ class JsonlBlock(Block):
     offset: int
     """Of the first of them, in bytes."""
     lines: tuple[bytes, ...]
+    untagged: bool = False
 
     @property
     def amount(self) -> int:
@@ -51,7 +52,7 @@ class JsonlBlock(Block):
         for number, line in enumerate(self.lines, start=self.number):
             try:
                 text = decode(line, self.file, line=number, offset=offset)
-                record = _record(text.rstrip(), self.file, number) if text.strip() else None
+                record = _record(text.rstrip(), self.file, number, self.untagged) if text.strip() else None
             except CaptionkitError as error:
                 report(error)
             else:
@@ -65,6 +66,8 @@ class JsonlSource(Source):
     """The lines of a JSON Lines file (`read_jsonl` says what they hold); `.gz` is unpacked on the way."""
 
     file: Path
+    untagged: bool = False
+    """Whether what has neither tags nor captions is a record, too."""
 
     @property
     def unit(self) -> str:
@@ -87,7 +90,7 @@ class JsonlSource(Source):
             with open_lines(self.file) as lines:
                 while some := next_lines(lines, self.file, number, BYTES_PER_BLOCK):
                     empty = empty and not b"".join(some).removeprefix(UTF8_BOM).strip()
-                    yield JsonlBlock(self.file, number, offset, some)
+                    yield JsonlBlock(self.file, number, offset, some, self.untagged)
                     number, offset = number + len(some), offset + sum(map(len, some))
         except (OSError, EOFError, zlib.error) as error:  # Of a `.gz` that is cut short.
             raise unreadable(self.file, error) from error
@@ -124,7 +127,7 @@ def read_jsonl(path: str | os.PathLike[str], *, on_error: Report | None = None) 
     return JsonlSource(file).records(on_error or strict)
 
 
-def _record(text: str, file: Path, number: int) -> Record:
+def _record(text: str, file: Path, number: int, untagged: bool) -> Record:
     where = f"{file}:{number}"
     if number == 1 and text.lstrip().startswith("["):
         raise DataError(
@@ -132,7 +135,7 @@ def _record(text: str, file: Path, number: int) -> Record:
             where=where,
             hint="write one object per line, for example: jq -c '.[]' old.json > new.jsonl",
         )
-    return record_of(parse_object(text, file, number), where)
+    return record_of(parse_object(text, file, number), where, allow_empty=untagged)
 
 
 def record_of(fields: Mapping[str, object], where: str, *, allow_empty: bool = False) -> Record:

@@ -41,7 +41,11 @@ _POSTS = re.compile(r'\s*(\[|\{\s*"(posts?|id)"\s*:)')
 
 
 def open_source(
-    path: str | os.PathLike[str], *, format: Format | None = None, sentences: bool = True
+    path: str | os.PathLike[str],
+    *,
+    format: Format | None = None,
+    sentences: bool = True,
+    untagged: bool = False,
 ) -> Source:
     """The records behind a path.
 
@@ -57,7 +61,8 @@ def open_source(
     .json, .jsonl, .csv from e621 or Danbooru       posts         -
 
     `format` says what it is when the name does not. `sentences` says whether whole sentences among the tags
-    of a .txt file are captions. After `#` stands the split of a data set with several: `data#train`.
+    of a .txt file are captions, `untagged` whether what has neither tags nor captions is a record, too
+    (kohya's files and posts list none). After `#` stands the split of a data set with several: `data#train`.
 
     Raises `DataError` when there is nothing at the path, or nothing we know.
     """
@@ -67,12 +72,14 @@ def open_source(
     if format is not None and format not in FORMATS:
         raise DataError(f"there is no format {format!r}", hint=f"formats are {', '.join(FORMATS)}")
     if text.startswith("hf:") or (_BRACES.search(text) and not Path(text).exists()):
-        return _source(text, format or ("hf" if text.startswith("hf:") else "webdataset"), sentences)
+        return _source(
+            text, format or ("hf" if text.startswith("hf:") else "webdataset"), sentences, untagged
+        )
     place, split = _place_and_split(text)
     format = format or _format_of(place)
     if split and format != "hf":
         raise DataError(f"has no splits, and so no {split!r}", where=str(place), hint=f"leave #{split} out")
-    return _source(text if split else os.fspath(place), format, sentences)
+    return _source(text if split else os.fspath(place), format, sentences, untagged)
 
 
 def _place_and_split(text: str) -> tuple[Path, str]:
@@ -153,35 +160,41 @@ def _beginning(place: Path, packed: bool) -> str:
         raise unreadable(place, error) from error
 
 
-def _source(text: str, format: Format, sentences: bool) -> Source:
+def _source(text: str, format: Format, sentences: bool, untagged: bool) -> Source:
     """Readers that few runs need are imported when one does."""
     path = Path(text)
+    if untagged and format in ("kohya-json", "kohya-toml", "posts"):
+        raise DataError(
+            f"{format} lists pictures by their tags and captions",
+            where=text,
+            hint="give the folder of the pictures, or leave --untagged out",
+        )
     if format == "folder":
         if not path.is_dir():
             raise DataError("is a file, not a folder", where=text, hint="leave --from out")
-        return FolderSource(path, sentences)
+        return FolderSource(path, sentences, untagged=untagged)
     if path.is_dir() and format in ("jsonl", "csv", "kohya-json", "kohya-toml", "posts"):
         raise DataError(f"is a folder, and {format} is a file", where=text, hint="leave --from out")
     match format:
         case "jsonl":
-            return JsonlSource(path)
+            return JsonlSource(path, untagged)
         case "csv":
             from captionkit.readers.csv_table import CsvSource
 
-            return CsvSource(path)
+            return CsvSource(path, untagged)
         case "arrow":
             from captionkit.readers.arrow_table import ArrowSource
 
-            return ArrowSource(path)
+            return ArrowSource(path, untagged)
         case "hf":
             from captionkit.readers.hf_dataset import HfSource
 
             before, _, split = text.rpartition("#")
-            return HfSource(before, split) if before else HfSource(text)
+            return HfSource(before, split, untagged) if before else HfSource(text, None, untagged)
         case "webdataset":
             from captionkit.readers.webdataset import WebDatasetSource
 
-            return WebDatasetSource(text, sentences)
+            return WebDatasetSource(text, sentences, untagged)
         case "kohya-json":
             from captionkit.readers.kohya_metadata import KohyaMetadataSource
 

@@ -41,12 +41,14 @@ class Sidecars:
     names: dict[str, str]
     sentences: bool
     """Whether sentences among the tags of the .txt file are captions."""
+    allow_empty: bool = False
+    """Whether they may say nothing."""
 
     def read(self) -> Known:
         """All that they say. Raises `DataError` for an empty one, and where two say the same thing."""
         paths = {suffix: self.place / name for suffix, name in self.names.items()}
         texts = {suffix: Written(path, read_text(path)) for suffix, path in paths.items()}
-        return known_from(texts, object_in(texts), self.sentences)
+        return known_from(texts, object_in(texts), self.sentences, allow_empty=self.allow_empty)
 
 
 def object_in(texts: Mapping[str, Written]) -> Fields:
@@ -55,13 +57,17 @@ def object_in(texts: Mapping[str, Written]) -> Fields:
     return {} if written is None else parse_object(written.text, written.place)
 
 
-def known_from(texts: Mapping[str, Written], fields: Fields, sentences: bool) -> Known:
+def known_from(
+    texts: Mapping[str, Written], fields: Fields, sentences: bool, *, allow_empty: bool = False
+) -> Known:
     """All that the sidecars of one picture say; `texts` are what they hold, by suffix, wherever they lie,
     and `fields` the object of the .json.
 
     A .txt that repeats the "caption" of the .json word for word, as img2dataset writes both, is passed over.
-    Raises `DataError` for an empty one, and where two say the same thing.
+    Raises `DataError` for an empty one, unless `allow_empty`, and where two say the same thing.
     """
+    if allow_empty:
+        texts = {suffix: written for suffix, written in texts.items() if written.text.strip()}
     mixed = texts.get(".txt")
     if mixed is not None and _repeats(mixed.text, fields):
         mixed = None
@@ -72,8 +78,8 @@ def known_from(texts: Mapping[str, Written], fields: Fields, sentences: bool) ->
     where = str(texts[".json"].place)
     more = Known(tags_in(fields, where), prose_in(fields, where), facts_in(fields, where))
     if not more.tags and not more.prose:
-        alone = not (tags or prose or among)
-        if alone or not more.facts or _content_misspelt(fields):
+        alone = not (tags or prose or among or allow_empty)
+        if alone or not (more.facts or allow_empty) or _content_misspelt(fields):
             raise neither(fields, where)
     if tags and more.tags:
         raise _twice("tags", where, texts[".txt"].place.name)

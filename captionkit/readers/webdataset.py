@@ -44,6 +44,8 @@ class WebDatasetSource(Source):
 
     path: str | os.PathLike[str]
     sentences: bool = True
+    untagged: bool = False
+    """Whether what has neither tags nor captions is a record, too."""
 
     @cached_property
     def _found(self) -> tuple[Path, tuple[Path, ...]]:
@@ -67,7 +69,7 @@ class WebDatasetSource(Source):
         """The pieces, in order."""
         root, shards = self._found
         for shard in shards:
-            yield ShardBlock(root, shard, self.sentences)
+            yield ShardBlock(root, shard, self.sentences, self.untagged)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class ShardBlock(Block):
     root: Path
     shard: Path
     sentences: bool
+    untagged: bool = False
 
     @property
     def amount(self) -> int:
@@ -96,7 +99,7 @@ class ShardBlock(Block):
         for sample in _samples(self.shard, told):
             empty = False
             try:
-                record = _record(sample, name, self.shard, self.sentences)
+                record = _record(sample, name, self.shard, self.sentences, self.untagged)
             except CaptionkitError as error:
                 report(error)
             else:
@@ -168,7 +171,7 @@ def _is_sidecar(name: str) -> bool:
     return key_of(name)[1] in SIDECAR_SUFFIXES
 
 
-def _record(sample: _Sample, name: str, shard: Path, sentences: bool) -> Record | None:
+def _record(sample: _Sample, name: str, shard: Path, sentences: bool, untagged: bool) -> Record | None:
     """The record of a sample; None when it has nothing to do with pictures and captions."""
     if sample.faults:
         raise sample.faults[0]
@@ -186,7 +189,7 @@ def _record(sample: _Sample, name: str, shard: Path, sentences: bool) -> Record 
     if len(pictures) > 1:
         names = ", ".join(member.name for member in pictures)
         raise DataError(f"{len(pictures)} pictures are one sample: {names}", where=where, hint="keep one")
-    if not texts:
+    if not texts and not untagged:
         hint = (
             f"write {sample.key}.txt, .caption or .json right behind it: the files of a sample stand together"
         )
@@ -194,8 +197,8 @@ def _record(sample: _Sample, name: str, shard: Path, sentences: bool) -> Record 
             "has neither tags nor captions beside it", where=f"{shard}/{pictures[0].name}", hint=hint
         )
     fields = object_in(texts)
-    tags, prose, facts = known_from(texts, fields, sentences)
-    if not tags and not prose:
+    tags, prose, facts = known_from(texts, fields, sentences, allow_empty=untagged)
+    if not (tags or prose or untagged):
         raise DataError("has neither tags nor captions", where=where)
     image = _image(fields) if not pictures else f"{name}/{pictures[0].name}"
     return Record(_id(fields) or sample.key, tags, prose, image, tuple(facts.items()))

@@ -16,6 +16,7 @@ _EXAMPLES = """examples:
   trainkit prepare pictures -o manifest                    a folder with sidecars; any data captionkit reads
   trainkit prepare 'shards/pic-{000..099}.tar' -o manifest pictures stay in their tars
   trainkit prepare posts.jsonl --root pictures -o manifest a table, and where its paths begin
+  trainkit prepare pictures -o manifest --untagged         pictures of which nothing is known yet
   trainkit prepare pictures -o manifest --decode --near    decode every pixel; find what looks alike
   trainkit prepare pictures -o manifest --leave-out duplicate --leave-out too-small --quarantine
 The same command again reads only what changed; a killed one goes on. No picture is ever touched.
@@ -47,6 +48,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         type=_positive,
         metavar="N",
         help="that read pictures (default: one a core); what is written does not depend on it",
+    )
+    flag(
+        "--untagged",
+        action="store_true",
+        help="also take pictures without tags and captions, for trainkit tagger and trainkit caption",
     )
     flag("--decode", action="store_true", help="decode every pixel: finds damage in the middle of a file")
     flag("--near", action="store_true", help="find pictures that look alike, by their perceptual hash")

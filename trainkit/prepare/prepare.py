@@ -176,7 +176,7 @@ def _source(data: Path | str, out: Path, format: Format | None, settings: Prepar
             f"{data} is a URL, and every byte is read here: give a local copy or a mount of it, and say "
             f"where training will read with --stored-at {data}"
         )
-    source = open_source(data, format=format)
+    source = open_source(data, format=format, untagged=settings.untagged)
     if not isinstance(source, FolderSource):
         return source
     inside, above = out.resolve(), source.folder.resolve()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,10 @@ import numpy as np
 from captionkit import CaptionkitError, Record
 from captionkit.readers.source import Block, Report
 from captionkit.writers.arrow_parts import encode_arrow
-from captionkit.writers.fields import TAKEN
+from captionkit.writers.fields import TAKEN, has_content
 from captionkit.writers.target import Losses
 from trainkit.keys import key_of
-from trainkit.mask_names import is_mask
+from trainkit.mask_names import is_mask, names_of_masked
 from trainkit.prepare.fingerprint import content_of
 from trainkit.prepare.look import look_at
 from trainkit.prepare.measured import (
@@ -81,10 +82,13 @@ class Scan:
             if error.where is None or not is_mask(Path(error.where)):
                 scanned.problems.append(problem_of(error, self.root))
 
+        config = self.config
         places, known = self._at_hand
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Decoders warn of odd metadata; sizes are judged in `look_at`.
             for record in block.records(told):
+                if config.untagged and not has_content(record) and _is_mask(record, places):
+                    continue
                 try:
                     spot = places.find(record.image)
                     found, fresh = self._measured(spot, known)
@@ -106,7 +110,7 @@ class Scan:
                 records.append(record)
                 measured.append(found.packed())
         if records:
-            scanned.records = encode_arrow(records, Losses(), TAKEN | COLUMNS)
+            scanned.records = encode_arrow(records, Losses(), TAKEN | COLUMNS, keep_empty=config.untagged)
             scanned.measured, scanned.rows = b"".join(measured), rows[: len(records)].tobytes()
         return scanned
 
@@ -142,6 +146,15 @@ class Scan:
             format=format_number(look.format),
             marks=ANIMATED * look.animated | wanted,
         ), True
+
+
+def _is_mask(record: Record, places: Places) -> bool:
+    """Whether a record is no picture but the mask of one, on the disk or in a tar."""
+    for name in names_of_masked(record.image or ""):
+        with suppress(UnusableError):
+            places.find(name)
+            return True
+    return False
 
 
 def _hash(data: bytes) -> int:

@@ -27,6 +27,9 @@ class PrepareConfig(BaseModel):
     stored_at: str | None = None
     """URL at which training will find the root, such as ``s3://bucket/pictures``, when ``data`` is a copy or
     a mount of it; the manifest names it as its root. None: training reads where prepare does."""
+    untagged: bool = False
+    """Also take pictures of which no tag and no caption is known. They are trained with empty captions until
+    `trainkit tagger` or `trainkit caption` says more."""
     min_side: int = Field(default=256, ge=0)
     """Pixels. A picture whose shorter side has fewer is remarked as too small: for the 512 that Stable
     Diffusion 1.5 was trained at, it would be enlarged more than twofold."""
