@@ -161,6 +161,8 @@ class ServerCaptioner(Captioner):
                         future.add_done_callback(done.put)
                 for future in _finished(done, wait=bool(asked) and (not more or len(asked) >= self._room)):
                     asked.discard(future)
+                    if future.cancelled():
+                        raise ServerError("the captioner was closed while it answered")
                     if (wrong := future.exception()) is None:
                         yield future.result()
                     error = error or wrong

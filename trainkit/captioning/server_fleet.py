@@ -42,8 +42,8 @@ class EndPoint:
     failing_since: float | None = None
     reason: str = ""
     """Of the last failure."""
-    told: bool = False
-    """Whether there is a note that it is away."""
+    away_since: float | None = None
+    """When it was noted that it is away."""
 
 
 class Fleet:
@@ -92,9 +92,9 @@ class Fleet:
     def worked(self, end: EndPoint) -> None:
         """The end point answered, if only to say no."""
         self.answered += 1
-        if end.told and end.failing_since is not None:
-            self._note(f"{end.url} answers again, after {time.monotonic() - end.failing_since:.0f} s")
-        end.told = False
+        if end.away_since is not None:
+            self._note(f"{end.url} answers again, after {time.monotonic() - end.away_since:.0f} s")
+        end.away_since = None
         end.in_row = end.rests = end.revived = 0
         end.gone, end.failing_since = False, None
 
@@ -137,8 +137,8 @@ class Fleet:
             except ServerError as error:
                 self._wrong = error
                 break
-            if not end.told:
-                end.told = True
+            if end.away_since is None:
+                end.away_since = time.monotonic()
                 self._note(f"{end.url} {end.reason}; it is asked again until it answers")
         if end.gone and end.revived < _REVIVALS:
             end.revived += 1
