@@ -74,6 +74,18 @@ def missing(array: Any) -> NDArray[np.bool_]:
     return gone
 
 
+def empty(array: Any) -> NDArray[np.bool_]:
+    """[N]: which values are null, or lists or texts of nothing, by where they begin and end."""
+    import pyarrow as pa
+
+    nothing = missing(array)
+    if pa.types.is_list(array.type) or pa.types.is_string(array.type):
+        borders = _view(array.buffers()[1], "i")[array.offset : array.offset + len(array) + 1]
+        if len(borders) > len(array):
+            nothing |= np.diff(np.asarray(borders)) == 0
+    return nothing
+
+
 def _view(buffer: Any, letter: str) -> memoryview:
     """A buffer as numbers; what is too short for another one at its end is left out."""
     bytes_of = memoryview(buffer).cast("B") if buffer is not None else memoryview(b"")

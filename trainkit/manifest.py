@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionkit import Record
-from trainkit.cells import Cell, CellError, missing, numbers
+from trainkit.cells import Cell, CellError, empty, missing, numbers
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.keys import fingerprint_of, keys_of
 from trainkit.place import Place
@@ -188,6 +188,20 @@ class Manifest:
     def fingerprint(self, sizes: NDArray[np.int32]) -> str:
         """What a prepared folder says of itself; else a hash of ids and ``sizes``, those of all rows."""
         return fingerprint_of(self.keys, sizes) if self.prepared is None else self.prepared.fingerprint
+
+    def num_untold(self) -> int:
+        """How many rows of a prepared folder have neither tags nor captions; 0 for other tables, where such a
+        row is bad."""
+        if self.prepared is None:
+            return 0
+        untold = 0
+        for part in self._parts:
+            texts = [name for name in ("tags", "captions", "caption") if name in part.batch.schema.names]
+            nothing = np.ones(part.batch.num_rows, dtype=np.bool_)
+            for name in texts:
+                nothing &= empty(part.batch.column(name))
+            untold += int(nothing.sum())
+        return untold
 
     def bad_rows(self, sizes: NDArray[np.int32]) -> dict[int, str]:
         """Rows that name no picture or no size, each with what is wrong; ``sizes`` are the rows'."""

@@ -129,7 +129,22 @@ def _from_manifest(config: DataConfig, pipelines: tuple[CaptionPipeline, ...], p
     if bad:
         kept = np.delete(np.arange(len(manifest)), sorted(bad))
         pictures, sizes = pictures.at(kept), sizes[kept]
-    return DataSet(pictures, sizes, skipped, notes + idle + _fetch_some(config, pictures), fingerprint)
+    notes += _untold(manifest) + idle + _fetch_some(config, pictures)
+    return DataSet(pictures, sizes, skipped, notes, fingerprint)
+
+
+def _untold(manifest: Manifest) -> tuple[str, ...]:
+    """A note when there are pictures of which nothing is known: they are trained with empty captions."""
+    count, rows = manifest.num_untold(), len(manifest)
+    if not count:
+        return ()
+    what = f"{count:,} of {rows:,} pictures have neither tags nor captions and are"
+    if count == rows:
+        what = f"NONE of the {rows:,} pictures has tags or captions, so ALL are"
+    return (
+        f"data.path: {what} trained with an empty caption; to change that: trainkit tagger apply TAGGER "
+        f"{manifest.path}, or trainkit caption caption.toml data={manifest.path}",
+    )
 
 
 def _fetch_some(config: DataConfig, pictures: Rows) -> tuple[str, ...]:
