@@ -10,6 +10,7 @@ draw:
 '...'
 """
 
+from captionkit.clean_text import clean
 from captionkit.curves import Curve, Rate
 from captionkit.draws import Draws
 from captionkit.errors import CaptionkitError, DataError, ImplicationsError, RecipeError
@@ -53,6 +54,7 @@ __all__ = [
     "Tag",
     "WordMemory",
     "chunked_length",
+    "clean",
     "dump_pipeline",
     "dump_toml",
     "estimate_tokens",

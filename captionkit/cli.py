@@ -13,6 +13,7 @@ from typing import TextIO
 from captionkit.commands.arguments import command, print_json
 from captionkit.commands.bake import add_bake
 from captionkit.commands.bench import add_command as add_bench
+from captionkit.commands.clean import add_clean
 from captionkit.commands.convert import add_convert
 from captionkit.commands.correlations import add_commands as add_correlations
 from captionkit.commands.diff import add_diff
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add_diff(commands)
     add_serve(commands)
     add_convert(commands)
+    add_clean(commands)
     add_import(commands)
     add_bake(commands)
     add_implications(commands)

@@ -71,7 +71,7 @@ def page(frame: Frame, cards: Cards | None, gallery: Gallery | None) -> str:
     note = ""
     if gallery is not None and cards is not None:
         note = gallery_note(len(shown), gallery.num_records, cards.draws, frame.max_mb)
-    html: str = _template().render(
+    html: str = template("page.html.j2").render(
         title=Path(stats.recipe).name,
         recipe=stats.recipe,
         data=stats.data,
@@ -154,13 +154,14 @@ def _policy(*scripts: str) -> str:
     )
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A template of `files/`, which escapes what it is given."""
     jinja2 = needed("jinja2", "report", "writing the page")
     loader = jinja2.FileSystemLoader(FILES)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)
 
 
 def _safe(text: str) -> Any:
