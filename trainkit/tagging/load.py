@@ -1,0 +1,69 @@
+"""Any tagger from its folder: one of ours, or one that others have trained."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from captionkit import ImplicationGraph
+from trainkit.errors import ModelError
+from trainkit.file_hash import blake2b_of
+from trainkit.tagging.folder import is_tagger_folder
+from trainkit.tagging.foreign_folder import open_folder, read_about
+from trainkit.tagging.tagger import Tagger
+from trainkit.tagging.trained import TrainedTagger
+
+_WEIGHTS = (".safetensors", ".onnx")
+
+
+def load_tagger(path: Path, *, device: str = "cpu") -> Tagger:
+    """The tagger in a folder, or of a model's file in one.
+
+    ``device`` is "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one. Nothing is ever unpickled, and
+    nothing outside of the folder is read. Raises TrainkitError with what to do.
+    """
+    if not path.exists():
+        raise ModelError(f"{path} is not there; a tagger is a folder with a model and its list of tags")
+    if is_tagger_folder(path):
+        from trainkit.tagging.vit_tagger import torch_device
+
+        return TrainedTagger(path, device=str(torch_device(device)))
+    if path.is_dir() and not any(path.glob("*.onnx")):
+        from trainkit.tagging.image_classifier import ImageClassifier, is_image_classifier
+
+        if is_image_classifier(read_about(path / "config.json")):
+            return ImageClassifier(path, device)
+    found = open_folder(path)
+    if found.model.suffix.lower() == ".onnx":
+        from trainkit.tagging.onnx_tagger import OnnxTagger
+
+        return OnnxTagger(found, device)
+    from trainkit.tagging.vit_tagger import VitTagger
+
+    return VitTagger(found, device)
+
+
+def implications_of(tagger: Tagger) -> ImplicationGraph:
+    """Which of its tags imply which, as far as the tagger itself knows."""
+    if not isinstance(tagger, TrainedTagger):
+        return ImplicationGraph({})
+    outputs = tagger.about.outputs
+    edges: dict[str, list[str]] = {}
+    for special, general in outputs.implications:
+        edges.setdefault(outputs.labels[special].name, []).append(outputs.labels[general].name)
+    return ImplicationGraph(edges)
+
+
+def fingerprint_of(path: Path) -> str:
+    """A hash of the tagger's weights, in hexadecimal: another tagger makes other tags. Reads them once.
+
+    Raises ModelError when one cannot be read.
+    """
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in _WEIGHTS)
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        try:
+            digest.update(f"{file.name} {blake2b_of(file)}\n".encode())
+        except OSError as error:
+            raise ModelError(f"{file} cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()
