@@ -16,6 +16,7 @@ from captionkit.readers.arrow_columns import (
     wanted_leaves,
 )
 from captionkit.readers.arrow_rows import ROWS_PER_BLOCK, blocks_of
+from captionkit.readers.prepared import prepared_folder
 from captionkit.readers.source import Block, Report, Source
 from captionkit.readers.table_columns import check_columns
 from captionkit.readers.text import unreadable
@@ -32,7 +33,8 @@ _LARGE_BATCH_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class ArrowSource(Source):
-    """A .parquet file, an Arrow file or stream (.arrow, .feather, .ipc), or a folder of them by name.
+    """A .parquet file, an Arrow file or stream (.arrow, .feather, .ipc), or a folder of them by name; or a
+    folder that `trainkit prepare` wrote.
 
     Columns are the keys of `read_jsonl`: image, id, tags, caption; all others are facts. Tags and captions
     may be texts, lists, lists of structs or maps by category. Lists under other names, and bytes, are passed
@@ -53,7 +55,10 @@ class ArrowSource(Source):
     @property
     def root(self) -> Path:
         """The folder at which relative paths of pictures begin."""
-        return self.path if self.path.is_dir() else self.path.parent
+        if not self.path.is_dir():
+            return self.path.parent
+        prepared = prepared_folder(self.path)
+        return self.path if prepared is None else prepared.root
 
     def total(self) -> int | None:
         """The amount of everything; None when only reading tells."""
@@ -85,12 +90,15 @@ class ArrowSource(Source):
 def table_files(path: Path) -> list[Path]:
     """The file itself, or the tables right in a folder, by name; names that begin with `.` or `_` are hidden.
 
-    Raises `DataError` when there is none.
+    Of a folder by `trainkit prepare` those that it names, in its order. Raises `DataError` when there is
+    none.
     """
     try:
         if not path.is_dir():
             path.stat()
             return [path]
+        if (prepared := prepared_folder(path)) is not None:
+            return list(prepared.files)
         files = sorted(file for file in path.iterdir() if _is_table(file))
     except OSError as error:
         raise unreadable(path, error) from error

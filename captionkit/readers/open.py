@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, get_args
 from captionkit.errors import DataError
 from captionkit.readers.folder import PICTURE_SUFFIXES, FolderSource
 from captionkit.readers.jsonl import JsonlSource
+from captionkit.readers.prepared import prepared_folder
 from captionkit.readers.source import Source
 from captionkit.readers.text import unreadable
 
@@ -54,6 +55,7 @@ def open_source(
     .jsonl, .ndjson, also .gz                       jsonl         -
     .csv, .tsv, also .gz                            csv           -
     .parquet, .arrow, .feather, a folder of them    arrow         pyarrow
+    a folder by `trainkit prepare`                  arrow         pyarrow
     a folder by `save_to_disk`, or hf:owner/name    hf            datasets
     .tar, a folder of them, x-{000..099}.tar        webdataset    -
     .json by kohya's scripts (meta_cap.json)        kohya-json    -
@@ -148,6 +150,8 @@ def _format_of_folder(folder: Path) -> Format:
         raise unreadable(folder, error) from error
     if suffixes & {".tar", ".tgz"}:
         return "webdataset"
+    if ".arrow" in suffixes and prepared_folder(folder) is not None:
+        return "arrow"
     tables = {".parquet", ".arrow", ".feather", ".ipc"}
     return "arrow" if suffixes and suffixes <= tables else "folder"
 
@@ -185,7 +189,8 @@ def _source(text: str, format: Format, sentences: bool, untagged: bool) -> Sourc
         case "arrow":
             from captionkit.readers.arrow_table import ArrowSource
 
-            return ArrowSource(path, untagged)
+            # What was prepared is trained, with an empty text where nothing is known.
+            return ArrowSource(path, untagged or (path.is_dir() and prepared_folder(path) is not None))
         case "hf":
             from captionkit.readers.hf_dataset import HfSource
 

@@ -42,7 +42,7 @@ class Merged:
     def describe(self) -> str:
         """A line for each addition, and what should be looked at."""
         does = "written anew" if self.changed else "had all of it already"
-        lines = [f"{self.manifest}: {self.rows:,} pictures, {does}"]
+        lines = [f"{self.manifest}: {_some(self.rows, 'picture')}, {does}"]
         lines += [f"  {name}: {described(added)}" for name, added in self.additions.items()]
         lines += [f"  {place}" for place in self.damaged[:_SHOWN]]
         return "\n".join(lines)
@@ -50,16 +50,21 @@ class Merged:
 
 def described(added: Added) -> str:
     """What became of one addition, in words."""
-    told = [f"{added.tags:,} tags and {added.captions:,} captions for {added.pictures:,} pictures"]
-    for count, what in (
-        (added.known, "tags were there already"),
-        (added.denied, "tags are wrong, says a person"),
-        (added.stale, "pictures have changed since: left out, run it again"),
-        (added.gone, "pictures are not here"),
-        (added.damaged, "lines cannot be read"),
+    tags, captions, pictures = added.tags, added.captions, added.pictures
+    told = [f"{_some(tags, 'tag')} and {_some(captions, 'caption')} for {_some(pictures, 'picture')}"]
+    for count, what, why in (
+        (added.known, "tag", "there already"),
+        (added.denied, "tag", "wrong, says a person"),
+        (added.stale, "picture", "changed since, left out: make them again"),
+        (added.gone, "picture", "not here"),
+        (added.damaged, "line", "damaged"),
     ):
-        told += [f"{count:,} {what}"] if count else []
+        told += [f"{_some(count, what)} {why}"] if count else []
     return "; ".join(told)
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def merge_additions(
