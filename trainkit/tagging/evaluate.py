@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainkit.tagging.calibration import (
+    Bin,
     expected_error,
     fit_sigmoid,
     fit_softmax,
@@ -56,7 +57,7 @@ def calibrations_of(
 ) -> tuple[Calibration, ...]:
     """A temperature for each group, and one for all other tags, where there is enough to find it from.
 
-    It is found from the pictures that are ``fitted`` ([N]), and judged by the others.
+    That of the pictures that are ``fitted`` ([N]) is judged by the others; that of all is the one to use.
     """
     found = [_of_group(outputs, group, scores, truth, fitted) for group in outputs.groups]
     if len(outputs.singles):
@@ -106,13 +107,17 @@ def means_of(
 
 def _of_singles(scores: ScoreTable, truth: TruthTable, fitted: NDArray[np.bool_]) -> Calibration:
     known = truth != UNKNOWN
-    first, judged = known & fitted[:, None], known & ~fitted[:, None]
-    right = truth[first] == PRESENT
-    enough = min(int(right.sum()), int((~right).sum())) >= LEAST_SUPPORT
-    temperature = fit_sigmoid(scores[first], right) if enough else 1.0
-    counts = int(first.any(axis=1).sum()), int(judged.any(axis=1).sum())
-    before = scores[judged]
-    return _judged("", temperature, counts, before, sigmoid_at(before, temperature), truth[judged] == PRESENT)
+    first, other = known & fitted[:, None], known & ~fitted[:, None]
+
+    def temperature_of(part: NDArray[np.bool_]) -> float:
+        right = truth[part] == PRESENT
+        enough = min(int(right.sum()), int((~right).sum())) >= LEAST_SUPPORT
+        return fit_sigmoid(scores[part], right) if enough else 1.0
+
+    tried, before = temperature_of(first), scores[other]
+    was = reliability(before, truth[other] == PRESENT)
+    now = reliability(sigmoid_at(before, tried), truth[other] == PRESENT)
+    return _calibration("", temperature_of(known), tried, int(other.any(axis=1).sum()), was, now)
 
 
 def _of_group(
@@ -120,25 +125,23 @@ def _of_group(
 ) -> Calibration:
     rows, right = right_answers(outputs, group, truth)
     table, first = answer_scores(outputs, group, scores[rows]), fitted[rows]
-    counts = int(first.sum()), int((~first).sum())
-    temperature = fit_softmax(table[first], right[first]) if counts[0] >= LEAST_SUPPORT else 1.0
-    before = table[~first]
-    hits = right[~first, None] == np.arange(before.shape[1])
-    return _judged(
-        group, temperature, counts, before.ravel(), softmax_at(before, temperature).ravel(), hits.ravel()
-    )
+
+    def temperature_of(part: NDArray[np.bool_]) -> float:
+        return fit_softmax(table[part], right[part]) if int(part.sum()) >= LEAST_SUPPORT else 1.0
+
+    tried, before = temperature_of(first), table[~first]
+    hits = (right[~first, None] == np.arange(before.shape[1])).ravel()
+    was = reliability(before.ravel(), hits)
+    now = reliability(softmax_at(before, tried).ravel(), hits)
+    return _calibration(group, temperature_of(np.ones_like(first)), tried, len(before), was, now)
 
 
-def _judged(
-    group: str,
-    temperature: float,
-    counts: tuple[int, int],
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    right: NDArray[np.bool_],
+def _calibration(
+    group: str, temperature: float, tried: float, pictures: int, was: tuple[Bin, ...], now: tuple[Bin, ...]
 ) -> Calibration:
-    was, now = reliability(before, right), reliability(after, right)
-    return Calibration(group, temperature, *counts, was, now, expected_error(was), expected_error(now))
+    return Calibration(
+        group, temperature, tried, pictures, was, now, expected_error(was), expected_error(now)
+    )
 
 
 def _mean(values: list[float]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from trainkit.tagging.calibration import Bin
 from trainkit.tagging.confusion import Confusion
 from trainkit.tagging.curves import EVALUATION, FORMAT, TagCurve, curve_entry
+from trainkit.tagging.outputs import Temperatures
 from trainkit.whole_file import write_whole
 
 
@@ -19,11 +20,11 @@ class Calibration:
 
     group: str
     temperature: float
-    """By which logits are divided; 1 leaves them."""
-    fitted_on: int
-    """Pictures from which it was found."""
-    judged_on: int
-    """Other pictures, of which the rest tells."""
+    """By which logits are divided; 1 leaves them. Found from all pictures."""
+    tried: float
+    """The temperature of one half of the pictures. The rest tells what it does to the other half."""
+    pictures: int
+    """In the other half."""
     before: tuple[Bin, ...]
     after: tuple[Bin, ...]
     error_before: float
@@ -65,14 +66,17 @@ class Evaluation:
     """Of the tags that at least one picture has."""
     confusions: tuple[Confusion, ...]
     calibrations: tuple[Calibration, ...]
+    calibrated: bool
+    """Whether the curves are those of scores at these temperatures."""
     means: Means
     problems: tuple[str, ...]
     """Pictures that could not be seen."""
 
     @property
-    def temperatures(self) -> dict[str, float]:
-        """The temperature of each group, and that of all other tags under ""."""
-        return {calibration.group: calibration.temperature for calibration in self.calibrations}
+    def temperatures(self) -> Temperatures:
+        """The temperatures that fit best."""
+        found = {calibration.group: calibration.temperature for calibration in self.calibrations}
+        return Temperatures(found.pop("", 1.0), found)
 
     def told(self) -> dict[str, Any]:
         """The object of ``evaluation.json``."""
@@ -86,7 +90,8 @@ class Evaluation:
             "labels": self.labels,
             "problems": len(self.problems),
             "means": asdict(self.means),
-            "temperature": self.temperatures,
+            "temperature": asdict(self.temperatures),
+            "calibrated": self.calibrated,
             "calibration": [asdict(calibration) for calibration in self.calibrations],
             "groups": {
                 confusion.group: {

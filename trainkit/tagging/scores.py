@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +17,16 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from captionkit.progress import progress
 from trainkit.errors import TrainkitError
 from trainkit.keys import key_of
 from trainkit.manifest_pictures import ManifestPictures
+from trainkit.tagging.label import Label
+from trainkit.tagging.scored import scored
 from trainkit.tagging.tagger import Tagger
+from trainkit.tagging.trained import TrainedTagger
 from trainkit.whole_file import replace_whole
 
 CACHE = "scores.npz"
@@ -30,13 +34,13 @@ _SAVED_S = 60.0
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Scores of some rows of a manifest."""
+class ScoredRows:
+    """Scores of some rows of a manifest, before any temperature."""
 
     rows: NDArray[np.intp]
     """[N], rising: those whose picture could be seen."""
     scores: NDArray[np.float32]
-    """[N, L], in the order of the tagger's labels."""
+    """[N, O]: the logits of a tagger of ours, or [N, L]: the probabilities of another one's labels."""
     problems: tuple[str, ...] = ()
     """What was wrong with the other pictures, by name."""
 
@@ -49,14 +53,14 @@ class ScoreCache:
     mark: str
     kept: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
-    def load(self, num_labels: int) -> None:
+    def load(self, width: int) -> None:
         """Read the file; one that is damaged or of another tagger counts as empty."""
         if self.path is None:
             return
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 keys, scores = file["keys"], file["scores"]
-                same = str(file["mark"]) == self.mark and scores.shape == (len(keys), num_labels)
+                same = str(file["mark"]) == self.mark and scores.shape == (len(keys), width)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return
         if same and keys.dtype == np.uint64 and scores.dtype == np.float32:
@@ -85,66 +89,69 @@ def score_rows(
     *,
     batch: int = 32,
     show: bool = False,
-) -> Scored:
+) -> ScoredRows:
     """The scores of some rows; those in the cache are not looked at again.
 
     A picture that cannot be read is a problem, not an error. Raises StoreError as the store.
     """
-    keys: dict[int, int] = {}
-    problems: list[str] = []
-    cache.load(len(tagger.labels))
-    for row in rows:
-        keys[row] = _key(pictures, row)
+    width = num_outputs(tagger)
+    cache.load(width)
+    keys = {row: _key(pictures, row) for row in rows}
     missing = [row for row in rows if keys[row] not in cache.kept]
+    problems: list[str] = []
     saved = time.monotonic()
     try:
-        for row, scores in _scored(tagger, pictures, missing, problems, batch, show):
-            if not np.isfinite(scores).all():
-                problems.append(f"{pictures.where(row)}: the tagger's scores are no numbers")
-                continue
-            cache.kept[keys[row]] = np.clip(scores, 0.0, 1.0)
-            if time.monotonic() - saved > _SAVED_S:
-                cache.save()
-                saved = time.monotonic()
+        with progress("scoring", "pictures", len(missing)) if show else nullcontext(_unseen) as done:
+            for one in scored(pictures, missing, _Raw(tagger), batch=batch):
+                done(1)
+                if one.scores is None or not np.isfinite(one.scores).all():
+                    where = pictures.where(one.seen.row)
+                    problems.append(one.problem or f"{where}: the tagger's scores are no numbers")
+                    continue
+                cache.kept[keys[one.seen.row]] = one.scores.astype(np.float32)
+                if time.monotonic() - saved > _SAVED_S:
+                    cache.save()
+                    saved = time.monotonic()
     finally:
         if missing:
             cache.save()
     seen = [row for row in rows if keys[row] in cache.kept]
-    table = np.empty((len(seen), len(tagger.labels)), dtype=np.float32)
+    table = np.empty((len(seen), width), dtype=np.float32)
     for i, row in enumerate(seen):
         table[i] = cache.kept[keys[row]]
-    return Scored(np.array(seen, dtype=np.intp), table, tuple(problems))
+    return ScoredRows(np.array(seen, dtype=np.intp), table, tuple(problems))
 
 
-def _scored(
-    tagger: Tagger,
-    pictures: ManifestPictures,
-    rows: Sequence[int],
-    problems: list[str],
-    batch: int,
-    show: bool,
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Rows with their scores, batch by batch."""
-    waiting: list[tuple[int, NDArray[np.float32]]] = []
-    with progress("scoring", "pictures", len(rows)) if show else nullcontext(_unseen) as done:
-        for seen in pictures.images(rows):
-            done(1)
-            if seen.image is None:
-                problems.append(str(seen.problem))
-                continue
-            waiting.append((seen.row, tagger.prepare(seen.image)))
-            if len(waiting) == batch:
-                yield from _flush(tagger, waiting)
-        yield from _flush(tagger, waiting)
+def num_outputs(tagger: Tagger) -> int:
+    """How many numbers are kept of a picture: see `_Raw`."""
+    return tagger.about.outputs.count if isinstance(tagger, TrainedTagger) else len(tagger.labels)
 
 
-def _flush(
-    tagger: Tagger, waiting: list[tuple[int, NDArray[np.float32]]]
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    if waiting:
-        scores = tagger.scores([prepared for _, prepared in waiting])
-        yield from zip([row for row, _ in waiting], scores.astype(np.float32), strict=True)
-        waiting.clear()
+class _Raw(Tagger):
+    """A tagger of ours by its logits, which outlast a change of temperatures; any other by its scores."""
+
+    def __init__(self, tagger: Tagger) -> None:
+        self._tagger = tagger
+
+    @property
+    def name(self) -> str:
+        return self._tagger.name
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        return self._tagger.labels
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        return self._tagger.thresholds
+
+    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+        return self._tagger.prepare(image)
+
+    def scores(self, batch: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        if isinstance(self._tagger, TrainedTagger):
+            return self._tagger.logits(batch)
+        return np.clip(self._tagger.scores(batch), 0.0, 1.0)
 
 
 def _unseen(amount: int) -> None:

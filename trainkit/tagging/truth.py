@@ -7,6 +7,7 @@ tag at all, and pictures without a single tag of a group of which they must have
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -32,17 +33,17 @@ class Truth:
         closing: Closing,
         *,
         corrections: Corrections | None = None,
-        not_from: str | None = None,
+        unheard: Collection[str] = (),
     ) -> None:
-        """Tags whose source is ``not_from``, the tagger's own, are no witnesses."""
+        """Tags of the sources ``unheard``, such as the tagger itself, are no witnesses."""
         self._outputs = outputs
         self._closing = closing
         self._corrections = corrections or Corrections()
-        self._not_from = not_from
+        self._unheard = frozenset(unheard)
 
     def of(self, record: Record) -> NDArray[np.int8]:
         """[L]: whether the picture has each tag."""
-        tags = tuple(tag for tag in record.tags if tag.source is None or tag.source != self._not_from)
+        tags = tuple(tag for tag in record.tags if tag.source not in self._unheard)
         said = [(correction.tag, correction.right) for correction in self._corrections.of(record.id)]
         known = self._closing.known(replace(record, tags=tags), said)
         truth = np.full(len(self._outputs.labels), ABSENT if tags else UNKNOWN, dtype=np.int8)
