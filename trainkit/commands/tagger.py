@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import argparse
 
-from trainkit.commands import tagger_train
+from trainkit.commands import tagger_evaluate, tagger_review, tagger_train
 
 _EXAMPLES = """examples:
   trainkit tagger train tagger.toml                  train one from a manifest; again, it goes on
   trainkit tagger evaluate taggers/light manifest    how good it is, tag by tag
-  trainkit tagger review taggers/light manifest      a page on which a person settles what it doubts
+  trainkit tagger review manifest --tagger taggers/light   a page to settle what it doubts
   trainkit tagger apply taggers/light manifest       write its tags into the manifest
 """
 
@@ -25,5 +25,5 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inner = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (tagger_train,):
+    for module in (tagger_train, tagger_evaluate, tagger_review):
         module.add(inner)

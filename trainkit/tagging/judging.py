@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ from trainkit.tagging.corrections import Corrections
 from trainkit.tagging.evaluate import ScoreTable, at_temperatures
 from trainkit.tagging.labels import LearnConfig
 from trainkit.tagging.outputs import Outputs, Temperatures
-from trainkit.tagging.scores import ScoreCache, score_rows
+from trainkit.tagging.scores import CACHE, ScoreCache, score_rows
 from trainkit.tagging.tagger import Tagger
 from trainkit.tagging.targets import Closing
 from trainkit.tagging.trained import TrainedTagger
@@ -208,3 +209,9 @@ def _nothing(pictures: ManifestPictures, held_out: bool, candidates: int) -> str
         f"{where}: none of {candidates} pictures has a tag, so that nothing can be judged; `trainkit tagger "
         f"review {where} --tag NAME` makes a page on which to tag some"
     )
+
+
+def scores_file(tagger: Path, out: Path) -> Path:
+    """Where the scores of a tagger are kept: beside it, so that all commands share them; in ``out`` where its
+    folder cannot be written."""
+    return (tagger if os.access(tagger, os.W_OK) else out) / CACHE

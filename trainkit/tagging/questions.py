@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trainkit.manifest_pictures import ManifestPictures
 from trainkit.tagging.choices import answer_scores, answers_of, right_answers
+from trainkit.tagging.corrections import Corrections
 from trainkit.tagging.curves import TagCurve
 from trainkit.tagging.outputs import Outputs
 from trainkit.tagging.truth import PRESENT, UNKNOWN, TruthTable
@@ -126,6 +128,19 @@ def worthiest(questions: Iterable[Question], count: int) -> list[Question]:
     chosen = [question for _, _, question in turns[:count]]
     strongest = {subject: max(q.weight for q in asked) for subject, asked in by_subject.items()}
     return sorted(chosen, key=lambda q: (-strongest[q.subject], q.subject, *_order(q)))
+
+
+def not_judged(
+    questions: Iterable[Question], pictures: ManifestPictures, corrections: Corrections
+) -> list[Question]:
+    """The questions that no person has answered before."""
+    left = []
+    for question in questions:
+        id = pictures.record(question.row).id
+        tags = question.answers or (question.subject,)
+        if any(corrections.get(id, tag) is None for tag in tags):
+            left.append(question)
+    return left
 
 
 def _heaviest(weights: NDArray[np.floating], most: int) -> list[int]:

@@ -64,7 +64,7 @@ def write_review(
             names=names,
             number=number,
         )
-        _write(folder / names[number], html)
+        write_page(folder / names[number], html)
     for old in _later_pages(folder, len(parts)):
         old.unlink(missing_ok=True)
     return Reviewed(tuple(folder / name for name in names), len(asked), tuple(problems))
@@ -116,7 +116,8 @@ def _data(questions: Sequence[Question], shown: dict[int, dict[str, Any]], numbe
     return {"mark": mark, "file": file, "pictures": list(pictures.values()), "questions": asked}
 
 
-def _write(path: Path, html: str) -> None:
+def write_page(path: Path, html: str) -> None:
+    """Write a page, whole or not at all. Raises TrainkitError."""
     try:
         replace_whole(path, html.encode("utf-8", "replace"))
     except OSError as error:
