@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from trainkit.captioning.config import CaptionConfig
 from trainkit.captioning.meter import Meter, duration
+from trainkit.captioning.server import ServerConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Estimate:
     """In the currency of the prices; None without prices."""
 
     @classmethod
-    def of(cls, meter: Meter, captions: int, backend: Any) -> Estimate:
+    def of(cls, meter: Meter, captions: int, config: CaptionConfig) -> Estimate:
         """By what a meter has seen; of a server's prices if it has any."""
         part = captions / max(meter.asked, 1)
         tokens_in, tokens_out = round(meter.tokens_in * part), round(meter.tokens_out * part)
@@ -35,5 +36,39 @@ class Estimate:
             meter.seconds * part if meter.asked else 0.0,
             tokens_in,
             tokens_out,
-            cost_of(backend, tokens_in, tokens_out),
+            cost_of(config, tokens_in, tokens_out),
         )
+
+    def figures(self) -> list[tuple[str, str]]:
+        """For the top of a page: a figure and what it is."""
+        if not self.asked:
+            return []
+        each = self.seconds / max(self.captions, 1)
+        told = [
+            (duration(self.seconds), f"for {self.captions:,} captions, at {1 / max(each, 1e-9):.2f} a second")
+        ]
+        if self.tokens_out:
+            told.append((f"{self.tokens_out / max(self.captions, 1):.0f}", "tokens a caption"))
+        if self.cost is not None:
+            told.append((money(self.cost), "by the server's prices"))
+        return told
+
+    def describe(self) -> str:
+        """In a line."""
+        if not self.asked:
+            return "no answer came, so that nothing can be estimated"
+        told = f"all {self.captions:,} captions would take about {duration(self.seconds)}"
+        if self.tokens_in or self.tokens_out:
+            told += f", {self.tokens_in / 1e6:.2f} M tokens read and {self.tokens_out / 1e6:.2f} M written"
+        return told + (f", a price of {money(self.cost)}" if self.cost is not None else "")
+
+
+def cost_of(config: CaptionConfig, tokens_in: int, tokens_out: int) -> float | None:
+    """What so many tokens cost; None where there are no prices."""
+    backend = config.backend
+    return backend.cost(tokens_in, tokens_out) if isinstance(backend, ServerConfig) else None
+
+
+def money(cost: float) -> str:
+    """A price; small ones with their first digits."""
+    return f"{cost:,.2f}" if cost >= 1 else f"{cost:.2g}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 from typing import Any, Self
 
-from trainkit.captioning.captioner import Answer
+from trainkit.captioning.captioner import Answer, Captioner
 from trainkit.captioning.judged import State
+from trainkit.captioning.server import ServerCaptioner
 from trainkit.progress import bar_style
+
+_TELL_SECONDS = 5.0
 
 
 class Meter:
@@ -18,11 +22,13 @@ class Meter:
         self._total, self._before, self._show = total, before, show
         self._bar: Any = None
         self._begin = time.monotonic()
-        self._first: float | None = None
+        self._told = self._begin
         self._refused = self._failed = 0
         self.asked = self.tokens_in = self.tokens_out = 0
+        self.seconds = 0.0
 
     def __enter__(self) -> Self:
+        self._begin = time.monotonic()  # What loading the model took tells nothing of the rest.
         if self._show:
             from tqdm import tqdm
 
@@ -35,6 +41,7 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.seconds = self._now()
         if self._bar is not None:
             self._bar.close()
 
@@ -49,9 +56,17 @@ class Meter:
         """Count a picture that could not be asked about."""
         self._count("failed")
 
-    @property
-    def seconds(self) -> float:
-        """Since the beginning."""
+    def tell(self, captioner: Captioner) -> None:
+        """Show, now and then, what happened to servers: which rest, which answer again."""
+        if self._bar is None or not isinstance(captioner, ServerCaptioner):
+            return
+        if time.monotonic() - self._told >= _TELL_SECONDS:
+            self._told = time.monotonic()
+            for note in captioner.take_notes():
+                self._bar.write(note, file=sys.stderr)
+
+    def _now(self) -> float:
+        """Seconds since the beginning."""
         return time.monotonic() - self._begin
 
     def _count(self, state: State) -> None:
@@ -59,7 +74,7 @@ class Meter:
         self._failed += state == "failed"
         if self._bar is None:
             return
-        told = {"tokens/s": f"{self.tokens_out / max(self.seconds, 1e-6):.0f}"}
+        told = {"tokens/s": f"{self.tokens_out / max(self._now(), 1e-6):.0f}"}
         told |= {"refused": str(self._refused)} if self._refused else {}
         told |= {"failed": str(self._failed)} if self._failed else {}
         self._bar.set_postfix(told, refresh=False)

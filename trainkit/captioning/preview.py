@@ -1,13 +1,13 @@
-"""A sample before the run: a few captions on a page, with what the whole will take. The manifest is not touched.
-"""
+"""A sample before the run: a few captions on a page, and what the whole will take."""
 
 from __future__ import annotations
 
-import heapq
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainkit.captioning.captioner import Captioner
 from trainkit.captioning.cards import Card, card_of
@@ -19,7 +19,6 @@ from trainkit.captioning.meter import Meter
 from trainkit.captioning.plan import choose_pictures, prompts_of
 from trainkit.captioning.questions import Questions
 from trainkit.captioning.run import check_some
-from trainkit.keys import key_of
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.pages.page import page
 from trainkit.signals import Stop, Stopped
@@ -37,6 +36,34 @@ class Preview:
     cards: tuple[Card, ...]
     estimate: Estimate
 
+    def describe(self) -> str:
+        """For people."""
+        states = Counter(card.state for card in self.cards)
+        faults = Counter(fault for card in self.cards for fault in card.faults)
+        told = [f"{states['captioned']} of {len(self.cards)} captions pass"]
+        if faults:
+            told.append("refused: " + ", ".join(f"{fault} {count}" for fault, count in faults.most_common()))
+        told += [f"{card.id}: {card.problem}" for card in self.cards if card.problem][:5]
+        return "\n".join([*told, self.estimate.describe(), f"the page is {self.path}"])
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "page": str(self.path),
+            "estimate": dataclasses.asdict(self.estimate),
+            "captions": [
+                {
+                    "id": card.id,
+                    "prompt": card.prompt,
+                    "raw": card.raw,
+                    "cleaned": card.cleaned,
+                    "faults": list(card.faults),
+                    "problem": card.problem,
+                }
+                for card in self.cards
+            ],
+        }
+
 
 def preview(config: CaptionConfig, count: int, path: Path, stop: Stop, *, show: bool = True) -> Preview:
     """Caption ``count`` of the chosen pictures and write the page ``path``.
@@ -47,14 +74,12 @@ def preview(config: CaptionConfig, count: int, path: Path, stop: Stop, *, show: 
     choice = choose_pictures(pictures, config)
     check_some(choice, len(pictures))
     rows = even_sample(choice.rows, count)
-    todo = {
-        row: tuple(prompt.name for prompt in prompts_of(config, pictures.record(row).id)) for row in rows
-    }
+    todo = {row: tuple(prompt.name for prompt in prompts_of(config, pictures.record(row).id)) for row in rows}
     meter = Meter(sum(map(len, todo.values())), 0, show=show)
     with config.backend.open(config.sampling) as captioner, meter:
         model = captioner.model
         cards = _cards(config, pictures, captioner, todo, meter, stop)
-    estimate = Estimate.of(meter, len(choice.rows) * config.num_per_picture, config.backend)
+    estimate = Estimate.of(meter, len(choice.rows) * config.num_per_picture, config)
     _write(path, config, choice, model, cards, estimate)
     return Preview(path, cards, estimate)
 
@@ -84,7 +109,9 @@ def _cards(
     places = {pictures.record(row).id: place for place, row in enumerate(todo)}
     found: list[tuple[int, str, Card]] = []
     try:
-        for answer in stop.noting(captioner.answers(questions.requests(todo, lambda: stop.asked is not None))):
+        for answer in stop.noting(
+            captioner.answers(questions.requests(todo, lambda: stop.asked is not None))
+        ):
             question = questions.answered(answer)
             addition = questions.addition(question, answer, judge)[1]
             card = card_of(addition, question.record, question.image)
@@ -116,7 +143,6 @@ def _write(
         chosen=len(choice.rows),
         cards=cards,
         figures=figures,
-        notices=estimate.notices(),
         prompts_open=True,
     )
     replace_whole(path, text.encode("utf-8", "replace"))

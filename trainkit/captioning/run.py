@@ -1,12 +1,12 @@
 """The run of ``trainkit caption``: choose, ask, clean, judge, write down; at the end into the manifest.
 
-Every answer is in the journal before the next one is taken, with what the model said and what cleaning made of
-it. A run that is killed asks again only what was on its way.
+Every answer is in the journal before the next one is taken, with what the model said and what cleaning made
+of it. A run that is killed asks again only what was on its way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,10 @@ from trainkit.additions.places import check_prepared
 from trainkit.captioning.captioner import Captioner
 from trainkit.captioning.choose import Choice
 from trainkit.captioning.config import CaptionConfig
+from trainkit.captioning.estimate import cost_of, money
 from trainkit.captioning.failed import failed_keys
 from trainkit.captioning.judged import Judge, state_of
-from trainkit.captioning.meter import Meter
+from trainkit.captioning.meter import Meter, duration
 from trainkit.captioning.plan import Plan, choose_pictures, plan_of
 from trainkit.captioning.questions import Questions
 from trainkit.captioning.ranks import Ranks, joined
@@ -29,6 +30,12 @@ from trainkit.captioning.tally import Tally
 from trainkit.errors import TrainkitError
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.signals import Stop, Stopped
+
+_HOW = {
+    *("device", "batch", "attention", "dtype", "trust_remote_code"),
+    *("urls", "api_key_env", "concurrency", "retry", "per_minute", "price_in", "price_out"),
+}
+"""Settings of back ends that say where and how fast, not what is answered: they may change meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +47,45 @@ class Result:
     """Answers that this start had, those with problems included."""
     seconds: float
     """Of questions."""
+    tokens: tuple[int, int]
+    """Read and written by this start."""
     tally: Tally
     """Of all that the run and its earlier starts have."""
     merged: Merged
+    cost: float | None
+    """Of all tokens, by the server's prices; None without prices."""
+
+    def describe(self) -> str:
+        """For people."""
+        tally = self.tally
+        told = [f"{tally.captioned:,} captions are in {self.merged.manifest}"]
+        if self.asked:
+            told[0] += f"; {self.asked:,} asked in {duration(self.seconds)}"
+            told[0] += f", {self.asked / self.seconds:.2f} a second"
+        if tally.refused:
+            faults = ", ".join(f"{fault} {count:,}" for fault, count in tally.faults.most_common())
+            told.append(f"{tally.refused:,} refused by the gate: {faults}")
+        told.append(f"mean {tally.mean_tokens:.0f} tokens an answer, {tally.mean_words:.0f} words a caption")
+        if self.cost is not None:
+            told[-1] += f"; all answers cost {money(self.cost)}"
+        if tally.failed:
+            told.append(f"{tally.failed:,} have no answer (--retry-failed asks again):")
+            told += [f"  {id}: {problem}" for id, problem in tally.problems[:5]]
+            told += [f"  and {tally.failed - 5:,} more, in the report"] if tally.failed > 5 else []
+        return "\n".join(told)
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "pictures": self.choice.seen,
+            "chosen": len(self.choice.rows),
+            "asked": self.asked,
+            "seconds": round(self.seconds, 3),
+            **self.tally.summary(),
+            "cost": self.cost,
+            "manifest": str(self.merged.manifest),
+            "fingerprint": self.merged.fingerprint,
+        }
 
 
 def caption(
@@ -66,15 +109,14 @@ def caption(
         choice = choose_pictures(pictures, config)
         check_some(choice, len(pictures))
         journals = _open(config, ranks, restart, stack)
-        done = {
-            source: journal.done - (failed_keys(config.data, source, ranks.rank) if retry_failed else set())
-            for source, journal in journals.items()
-        }
+        done: dict[str, Set[int]] = {source: journal.done for source, journal in journals.items()}
+        if retry_failed:
+            done = {name: set(done[name]) - failed_keys(config.data, name, ranks.rank) for name in done}
         plan = plan_of(pictures, config, choice.rows, done, rank=ranks.rank, world=ranks.world)
         judge = Judge(config.clean, config.gate)
         show = show and ranks.speaks
         if show:
-            print(told_plan(config, choice, plan, ranks))
+            print(told_plan(config, choice, plan, ranks.world))
 
         # Ask, clean, judge, write down. The model is loaded only when there is something to ask.
         meter = Meter(plan.count, plan.answered, show=show)
@@ -99,7 +141,9 @@ def caption(
             for addition in read_additions(config.data, source):
                 tally.add(addition)
         merged = merge_additions(config.data, show=show)
-        return Result(choice, meter.asked, meter.seconds, tally, merged)
+        cost = cost_of(config, tally.tokens_in, tally.tokens_out)
+        tokens = (meter.tokens_in, meter.tokens_out)
+        return Result(choice, meter.asked, meter.seconds, tokens, tally, merged, cost)
 
 
 def _ask_all(
@@ -119,6 +163,7 @@ def _ask_all(
             source, addition = questions.addition(questions.answered(answer), answer, judge)
             journals[source].append([addition])
             meter.add(answer, state_of(addition))
+            meter.tell(captioner)
             for source, addition in questions.failures():
                 journals[source].append([addition])
                 meter.add_failure()
@@ -150,13 +195,15 @@ def settings_of(config: CaptionConfig, source: str) -> dict[str, Any]:
     cleaning and the gate, which work on what was kept."""
     prompts = [prompt for prompt in config.prompts if config.source_of(prompt) == source]
     told: dict[str, Any] = {"model": model_name(config), "per_picture": config.num_per_picture}
+    table = config.backend.model_dump(mode="json", exclude={"model"} | _HOW)
+    told |= {f"backend.{key}": value for key, value in table.items()}
     for prompt in prompts:
         for key, value in prompt.model_dump(mode="json", exclude={"name"}).items():
             told[f"prompts.{prompt.name}.{key}"] = value
     if len(config.prompts) > 1:
         told["seed"] = config.seed
-    for table, values in (("words", config.words), ("sampling", config.sampling)):
-        told |= {f"{table}.{key}": value for key, value in values.model_dump(mode="json").items()}
+    for name, values in (("words", config.words), ("sampling", config.sampling)):
+        told |= {f"{name}.{key}": value for key, value in values.model_dump(mode="json").items()}
     return told
 
 
@@ -171,21 +218,21 @@ def check_some(choice: Choice, rows: int) -> None:
     if choice.rows:
         return
     raise TrainkitError(
-        f"choose: none of {rows:,} pictures is chosen: {choice.captioned:,} have a caption already, the filter "
-        f"leaves {choice.left:,}; raise choose.share, loosen choose.any and choose.none, or set choose.skip = "
-        '"nothing"'
+        f"choose: none of {rows:,} pictures is chosen: {choice.captioned:,} have a caption already, and the "
+        f"filter leaves {choice.left:,}; raise choose.share, loosen choose.any and choose.none, or set "
+        'choose.skip = "nothing"'
     )
 
 
-def told_plan(config: CaptionConfig, choice: Choice, plan: Plan, ranks: Ranks = Ranks()) -> str:
-    """What will be done, in a line or two."""
-    share = len(choice.rows) / max(choice.seen, 1)
+def told_plan(config: CaptionConfig, choice: Choice, plan: Plan, world: int = 1) -> str:
+    """What will be done, in two lines."""
+    passed = f"; {choice.captioned:,} with a caption were passed over" if choice.captioned else ""
     told = (
-        f"{len(choice.rows):,} of {choice.seen:,} pictures ({share:.1%}) are chosen; {choice.captioned:,} were "
-        f"passed over for their captions\n{plan.count:,} captions to ask of {model_name(config) or 'the server'}"
+        f"{len(choice.rows):,} of {choice.seen:,} pictures are chosen{passed}\n"
+        f"{plan.count:,} captions to ask of {model_name(config) or 'the server'}"
     )
     told += f", {plan.answered:,} are there already" if plan.answered else ""
-    return told + (f" (the share of the first of {ranks.world} processes)" if ranks.world > 1 else "")
+    return told + (f" (the share of the first of {world} processes)" if world > 1 else "")
 
 
 def _open(config: CaptionConfig, ranks: Ranks, restart: bool, stack: ExitStack) -> dict[str, Journal]:
