@@ -94,18 +94,12 @@ class Asking:
         if self._kind == "blip" and not any(prompts):
             return self._processor(images=images, return_tensors="pt")
         inputs = self._processor(images=images, text=prompts, padding=True, return_tensors="pt")
-        return _open_ended(inputs, self._processor.tokenizer) if self._kind == "git" else inputs
+        return _for_git(inputs, self._processor.tokenizer) if self._kind == "git" else inputs
 
-    def read(self, tokens: Sequence[int], request: Request) -> str:
+    def read(self, tokens: Sequence[int]) -> str:
         """The answer in a row's new tokens."""
-        tokenizer = self._processor.tokenizer
-        if self.style != "task":
-            return str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
-        task = request.prompt.strip()
-        text = tokenizer.decode(tokens, skip_special_tokens=False)
-        return str(
-            self._processor.post_process_generation(text=text, task=task, image_size=request.image.size)[task]
-        ).replace(tokenizer.pad_token, "")
+        # Of Florence-2's tasks only captions are allowed, whose text needs nothing but this.
+        return str(self._processor.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
     def _talk(self, prompt: str, image: Image.Image) -> list[dict[str, Any]]:
         content = [{"type": "image", "image": image}, {"type": "text", "text": self._harmless(prompt)}]
@@ -157,16 +151,16 @@ def _style(processor: Any, kind: str, style: Style) -> Style:
             'style is "chat", but the model has no chat template; take "plain", with prompt_format as the '
             'model was trained, such as "Question: {prompt} Answer:"'
         )
-    if style == "task" and not hasattr(processor, "post_process_generation"):
+    if style == "task" and not hasattr(processor, "task_prompts_without_inputs"):
         raise TrainkitError('style is "task", which is for Florence-2 only; take "auto"')
     return style
 
 
-def _open_ended(inputs: Any, tokenizer: Any) -> Any:
-    """Without the token that ends a text (GIT): the answer goes on where the prompt stops."""
-    if tokenizer.sep_token_id is not None and bool(
-        (inputs["input_ids"][:, -1] == tokenizer.sep_token_id).all()
-    ):
+def _for_git(inputs: Any, tokenizer: Any) -> Any:
+    """Without the token that ends a text, so that the answer goes on where the prompt stops, and without what
+    GIT does not know."""
+    inputs.pop("token_type_ids", None)
+    if bool((inputs["input_ids"][:, -1] == tokenizer.sep_token_id).all()):
         for name in ("input_ids", "attention_mask"):
             inputs[name] = inputs[name][:, :-1]
     return inputs

@@ -1,5 +1,5 @@
-"""A vision-language model and its processor from a folder, by transformers: nothing runs that the user did not
-allow, and no weights are taken but those of the folder."""
+"""A vision-language model and its processor from a folder, by transformers: nothing runs that the user did
+not allow, and no weights are taken but those of the folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trainkit.captioning.pictures_only import load_processor
 from trainkit.errors import ModelError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -48,7 +49,6 @@ def load_captioner(
 
     device = _device(device)
     import torch
-    from transformers import AutoProcessor
 
     settings: dict[str, Any] = {"dtype": _dtype(dtype, device, config)}
     if attention != "auto":
@@ -58,7 +58,9 @@ def load_captioner(
     if device == "spread" or quantize != "none":
         settings["device_map"] = "auto" if device == "spread" else {"": device}
     try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=code)
+        processor = load_processor(
+            folder, _processor_named(folder), kind, local_files_only=True, trust_remote_code=code
+        )
         model, report = _factory(config, kind, code).from_pretrained(
             folder,
             local_files_only=True,
@@ -104,6 +106,15 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise ModelError(f"{path} must hold a JSON object; fetch the model again")
     return read
+
+
+def _processor_named(folder: Path) -> str | None:
+    """The class of the processor by the folder's files; transformers looks into them in this order."""
+    for name in _CODE_FILES[1:]:
+        stated = _read(folder / name).get("processor_class") if (folder / name).is_file() else None
+        if isinstance(stated, str):
+            return stated
+    return None
 
 
 def _own_code(folder: Path) -> dict[str, str]:

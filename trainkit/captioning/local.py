@@ -22,7 +22,7 @@ class LocalConfig(BaseModel):
     """A folder with config.json and *.safetensors, or a repository of the Hugging Face hub, such as
     "Qwen/Qwen2.5-VL-7B-Instruct", which is downloaded once."""
     revision: str | None = Field(default=None, min_length=1, max_length=200)
-    """Branch, tag or commit of a repository; a full commit is asked for once only. None is the main branch."""
+    """Branch, tag or commit of a repository; a full commit is asked for only once. None: the main branch."""
     trust_remote_code: bool = False
     """Run the Python files in the model's folder, as you. Only for models you have read."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -31,7 +31,7 @@ class LocalConfig(BaseModel):
     """"auto": the GPU of this process (one a process under torchrun), else the CPU. "spread": the layers over
     all GPUs, for a model larger than one."""
     quantize: Literal["none", "8bit", "4bit"] = "none"
-    """Weights of 8 or 4 bits by bitsandbytes, on a GPU: half or a quarter of bfloat16's memory, but slower."""
+    """Weights of 8 or 4 bits by bitsandbytes, on a GPU: half or a quarter of bfloat16, but slower."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     """How attention is computed; flash_attention_2 needs the package flash-attn."""
     batch: int = Field(default=8, ge=1, le=1024)

@@ -59,6 +59,8 @@ class LocalCaptioner(Captioner):
         self._name, self._batch, self._after = name, batch, after
         self._ends = _ends(loaded.model, loaded.processor.tokenizer)
         self._settings = _greedy(loaded.model, loaded.processor.tokenizer, sampling)
+        # ``generate`` fills up what is None in the settings it is given from those of the model.
+        loaded.model.generation_config = self._settings
         self._failures = 0
 
     @property
@@ -199,7 +201,7 @@ class LocalCaptioner(Captioner):
     ) -> Answer:
         tokens, finish = endings.tokens[row], endings.finish[row]
         problem = 'the network gave no numbers (NaN); try dtype = "float32" or "bfloat16"' if broken else None
-        text = before_stop(self._asking.read(tokens, request), self._sampling.stop)
+        text = before_stop(self._asking.read(tokens), self._sampling.stop)
         if self._after and problem is None:
             _, found, text = text.rpartition(self._after)
             if not found:
@@ -228,7 +230,9 @@ def _greedy(model: Any, tokenizer: Any, sampling: Sampling) -> Any:
     """The model's own settings of generating, but one beam and no drawing: DrawToken does that."""
     settings = deepcopy(model.generation_config)
     settings.update(
-        **dict.fromkeys(("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length", "min_length")),
+        **dict.fromkeys(
+            ("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length", "forced_eos_token_id")
+        ),
         do_sample=False,
         num_beams=1,
         early_stopping=False,

@@ -17,7 +17,7 @@ class Sampling(BaseModel):
     temperature: float = Field(default=0.0, ge=0, le=5)
     """0 takes the likeliest token each time; more is more varied."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Draw from the likeliest tokens that have this probability together; 1 is all. With a temperature only."""
+    """Draw from the likeliest tokens of this probability together; 1 is all. With a temperature only."""
     top_k: int | None = Field(default=None, ge=1)
     """Draw from this many likeliest tokens; none is all. With a temperature only."""
     repetition_penalty: float = Field(default=1.0, gt=0, le=5)
