@@ -32,7 +32,7 @@ class CaptionConfig(BaseModel):
     """The folder that ``trainkit prepare`` wrote; the captions are added to it."""
     name: str
     """The source of the captions, such as "cogvlm": by it a caption recipe picks them out."""
-    prompts: tuple[PromptConfig, ...] = Field(min_length=1)
+    prompts: tuple[PromptConfig, ...]
     """What is asked. Several are drawn from by weight, or all asked, as ``per_picture`` says."""
     per_picture: int | Literal["all"] = Field(default=1)
     """Captions of a picture, each by another prompt. With 1 all have the source ``name``; with more, those of
@@ -71,6 +71,8 @@ class CaptionConfig(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         names = [prompt.name for prompt in self.prompts]
+        if not names:
+            raise ValueError('prompts: is empty; write at least one, such as "Describe the picture."')
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(
                 f"prompts: {len(names)} prompts, and two are called {twice[0]!r}; give each a name"

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from captionkit import Draws, Record
 from trainkit.captioning.sampling import Sampling
@@ -38,10 +38,14 @@ class PromptConfig(BaseModel):
     """Words that the answer must begin with, such as "The image showcases"; they are taken off again. A model
     that begins in the middle of a sentence wastes none on greetings."""
 
+    @field_validator("text", "otherwise")
+    @classmethod
+    def _can_be_read(cls, text: str) -> str:
+        parse_template(text)
+        return text
+
     @model_validator(mode="after")
     def _can_be_asked(self) -> Self:
-        for text in (self.text, self.otherwise):
-            parse_template(text)
         if not self._bare(self.text) and not self._bare(self.otherwise):
             raise ValueError(
                 "every sentence hangs on placeholders, so that nothing would be asked about a picture "

@@ -1,0 +1,98 @@
+"""Real processes of ``trainkit caption``, killed, stopped and multiplied: no picture is captioned twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainkit.captioning.caption_runs import (
+    TEXT,
+    additions,
+    captions,
+    write_manifest,
+    write_run_file,
+    written,
+)
+from tests.trainkit.captioning.caption_server import caption_server, seen
+from tests.trainkit.processes import PATIENCE, command, environment, kill_when, run
+from trainkit.additions.places import file_of
+
+PICTURES = 24
+AT_ONCE = 3
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    return write_manifest(tmp_path, PICTURES)
+
+
+def asked(url: str) -> Counter[int]:
+    """How often each request was asked; its seed is a function of its picture."""
+    return Counter(body["seed"] for body in seen(url)["bodies"])
+
+
+def seeds(lines: list[dict[str, Any]]) -> set[int]:
+    return {line["detail"]["seed"] for line in lines}
+
+
+def wait_for(ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_killed_run_asks_again_only_what_was_on_its_way(manifest: Path, tmp_path: Path) -> None:
+    with caption_server(text=TEXT, latency=0.1) as url:
+        backend = {"kind": "server", "urls": [url], "concurrency": AT_ONCE}
+        path = write_run_file(tmp_path / "caption.toml", manifest, url, backend=backend)
+        words = command("caption", path, "--json")
+        kill_when(words, lambda: len(written(manifest)) >= 5)
+        kept = seeds(written(manifest))
+        assert len(kept) >= 5
+        assert not file_of(manifest, "cog").exists()
+        assert not any(captions(manifest).values())
+
+        # Ctrl-C: what is on its way comes in, and the message says how to go on.
+        with subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+            wait_for(lambda: len(written(manifest)) > len(kept) or process.poll() is not None)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=PATIENCE)[1]
+        assert process.returncode == 130, said
+        assert f"of {PICTURES} captions, which are kept; go on with the same command" in said
+        assert f"caption {path} --json" in said
+        assert kept < seeds(written(manifest))
+
+        ended = run(words)
+        assert ended.returncode == 0, ended.stderr
+        told = json.loads(ended.stdout)
+        assert told["captioned"] == PICTURES
+        counts = asked(url)
+        assert len(counts) == PICTURES
+        assert all(counts[seed] == 1 for seed in kept)
+        # The kill met at most so many requests on their way; Ctrl-C none, as they came in.
+        assert sum(counts.values()) <= PICTURES + AT_ONCE
+        assert len(additions(manifest)) == PICTURES
+        assert all("cog" in prose for prose in captions(manifest).values())
+
+
+def test_two_processes_share_the_pictures(manifest: Path, tmp_path: Path) -> None:
+    with caption_server(text=TEXT) as url:
+        path = write_run_file(tmp_path / "caption.toml", manifest, url)
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        ended = run([*launch, *command("caption", path, "--json")[1:]])
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        told = json.loads(ended.stdout)
+        assert (told["captioned"], told["asked"]) == (PICTURES, PICTURES // 2)
+        assert set(asked(url).values()) == {1}
+        assert len(additions(manifest)) == PICTURES
+        assert all("cog" in prose for prose in captions(manifest).values())
