@@ -82,7 +82,7 @@ class Asking:
         try:
             return await loop.run_in_executor(self._encoders, self._body_of, request)
         except (OSError, ValueError, MemoryError) as error:
-            raise Refused(f"the picture cannot be encoded: {error}") from error
+            raise Refused(f"the picture cannot be sent: {error}") from error
 
     async def _once(self, key: int, body: bytes) -> Answer:
         """Ask one end point once."""

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from trainkit.captioning.captioner import Request
 from trainkit.captioning.sampling import Sampling
 from trainkit.captioning.server_picture import PictureForm
+
+_SPECIAL = re.compile(
+    r"<\||\|>|\[/?INST\]"
+    r"|</?(?:s|bos|eos|pad|unk|image|video|audio|img|IMAGE_TOKEN|IMG_CONTEXT|start_of_turn|end_of_turn)>"
+)
+"""Special tokens of the families that are served. A server takes them at their word: a tag with one in it
+would end the user's turn, or promise a second picture."""
 
 
 def body_of(
@@ -29,7 +37,7 @@ def body_of(
     image: dict[str, Any] = {"url": picture.data_url(request.image)}
     if picture.detail is not None:
         image["detail"] = picture.detail
-    parts = [{"type": "image_url", "image_url": image}, {"type": "text", "text": request.prompt}]
+    parts = [{"type": "image_url", "image_url": image}, {"type": "text", "text": _harmless(request.prompt)}]
     before = [{"role": "system", "content": system}] if system else []
     body = {
         "model": model,
@@ -42,6 +50,11 @@ def body_of(
         body.pop(name, None)
     # ASCII: a prompt may hold half a surrogate pair, which no UTF-8 has.
     return json.dumps(body).encode("ascii")
+
+
+def _harmless(prompt: str) -> str:
+    """The prompt with its special tokens taken apart: <|end|> becomes < |end| >."""
+    return _SPECIAL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", prompt)
 
 
 def _drawing(sampling: Sampling, seed: int) -> dict[str, Any]:

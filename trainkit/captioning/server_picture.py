@@ -9,6 +9,8 @@ from typing import Literal
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from trainkit.captioning.asking import MAX_ASPECT, MIN_SIDE
+
 
 class PictureForm(BaseModel):
     """How pictures are sent. The model scales them to what it takes; more only costs time on the way."""
@@ -26,7 +28,15 @@ class PictureForm(BaseModel):
     """For services that ask for it (OpenAI's)."""
 
     def data_url(self, image: Image.Image) -> str:
-        """``image`` (RGB, upright) as data:image/...;base64,..."""
+        """``image`` (RGB, upright) as data:image/...;base64,...
+
+        Raises ValueError for pictures that no model sees anything in, and that some servers fail at.
+        """
+        if min(image.size) < MIN_SIDE or max(image.size) > MAX_ASPECT * min(image.size):
+            raise ValueError(
+                f"{image.width} x {image.height} px: a side needs {MIN_SIDE} px, and none may be over "
+                f"{MAX_ASPECT:g} times the other"
+            )
         scale = self.max_side / max(image.size)
         if scale < 1:
             width, height = (max(round(side * scale), 1) for side in image.size)

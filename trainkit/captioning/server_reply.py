@@ -11,8 +11,8 @@ from trainkit.captioning.captioner import Finish
 from trainkit.captioning.server_failures import Failed, Refused, shown
 
 _THOUGHT = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
-_BOX = re.compile(r"<\|(?:begin|end)_of_box\|>")
-"""Special tokens of GLM-4.5V around an answer."""
+_AROUND = re.compile(r"<\|(?:begin|end)_of_box\|>|^\s*<answer>|</answer>\s*$")
+"""What GLM-4.1V and GLM-4.5V write around an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ def _text(content: Any) -> str:
 
 def _without_thought(text: str, message: dict[str, Any], finish: Finish) -> str:
     """The answer alone, of models that think aloud before it."""
-    text = _BOX.sub("", text)
     stripped = _THOUGHT.sub("", text, count=1) if text.lstrip().startswith("<think>") else text
+    stripped = _AROUND.sub("", stripped)
     thought = message.get("reasoning_content") or message.get("reasoning")
     if stripped.lstrip().startswith("<think>") or (not stripped.strip() and thought):
         why = "to the limit of tokens" if finish == "length" else "only"

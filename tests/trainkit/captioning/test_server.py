@@ -100,7 +100,13 @@ def test_no_more_are_in_flight_than_is_said(concurrency: int) -> None:
         assert seen(url)["most_at_once"] == concurrency
 
 
-def test_work_goes_to_the_end_point_with_the_fewest_requests() -> None:
+def test_few_requests_are_shared_out() -> None:
+    with caption_server(latency=0.3) as one, caption_server(latency=0.3) as other:
+        check_all(ask(config(one, other, concurrency=8), 8), 8)
+        assert seen(one)["most_at_once"] == seen(other)["most_at_once"] == 4
+
+
+def test_a_fast_server_gets_more_of_the_work() -> None:
     with caption_server(latency=0.02) as fast, caption_server(latency=0.2) as slow:
         check_all(ask(config(fast, slow), 60), 60)
         assert seen(fast)["answered"] > 3 * seen(slow)["answered"] > 0
@@ -108,15 +114,14 @@ def test_work_goes_to_the_end_point_with_the_fewest_requests() -> None:
 
 def test_one_of_two_servers_dies() -> None:
     with running(latency=0.02) as stays, running(latency=0.02) as dies:
-        settings = config(stays.url, dies.url)
-        with settings.open(Sampling()) as captioner:
+        with config(stays.url, dies.url).open(Sampling()) as captioner:
             answers = []
-            for answer in captioner.answers(requests(80)):
+            for answer in captioner.answers(requests(120)):
                 answers.append(answer)
                 if len(answers) == 20:
                     dies.kill()
             (note,) = captioner.take_notes()  # type: ignore[attr-defined]
-        check_all(answers, 80)
+        check_all(answers, 120)
         assert note.startswith(f"{dies.url} cannot be reached")
 
 
@@ -168,6 +173,16 @@ def test_the_last_picture_that_kills_its_server_is_given_up_too(server: str) -> 
     (bad,) = (a for a in ask(config(server, retry={"tries": 3, "give_up_s": 0.5}), 10) if a.problem)
     assert bad.key == 9
     assert "broke the connection" in str(bad.problem)
+
+
+def test_a_server_that_fails_at_everything_for_a_while_costs_no_picture(server: str) -> None:
+    order(server, {"status": 500, "count": 20})
+    check_all(ask(config(server, retry={"tries": 2}), 12), 12)
+
+
+def test_a_busy_server_costs_no_request_its_tries(server: str) -> None:
+    order(server, {"status": 429, "headers": {"Retry-After": "0"}, "match": "Question 7,", "count": 6})
+    check_all(ask(config(server, retry={"tries": 2}), 40), 40)
 
 
 def test_retry_after_is_waited_for(server: str) -> None:
@@ -247,6 +262,10 @@ def test_a_model_that_says_nothing_is_the_pictures_problem(
         ({"content": [{"type": "text", "text": "A "}, {"type": "x"}, {"text": "dog."}]}, "A dog."),
         ({"content": "<think>A cat?</think>\n\nA dog."}, "A dog."),
         ({"content": "<|begin_of_box|>A dog.<|end_of_box|>"}, "A dog."),
+        (
+            {"content": "<think>?</think><answer>A dog with a tag </answer>.</answer>"},
+            "A dog with a tag </answer>.",
+        ),
         ({"content": "A dog.", "reasoning_content": "A cat?"}, "A dog."),
         ({"content": "A \ud83d dog."}, "A \ufffd dog."),
     ],
@@ -295,17 +314,17 @@ def test_an_error_among_the_requests_is_the_callers(server: str) -> None:
 
 def test_a_picture_that_cannot_be_encoded_is_its_own_problem(server: str) -> None:
     order(server)
-    wide = Request(1, "?", Image.new("RGB", (70_000, 1)), 0)
-    good = next(requests(1))
-    with config(server, picture={"format": "jpeg", "max_side": 16_384}).open(Sampling()) as captioner:
-        answers = {a.key: a for a in captioner.answers([wide, good])}
-    assert answers[0].problem is None
-    assert answers[1].problem is None  # Scaled down.
-    hsv = Request(1, "?", Image.new("HSV", (20, 20)), 0)
+    bad = {
+        1: (Image.new("HSV", (20, 20)), "cannot write mode HSV"),
+        2: (Image.new("RGB", (70_000, 8)), "70000 x 8 px: a side needs"),
+        3: (Image.new("RGB", (7, 7)), "7 x 7 px: a side needs 8 px"),
+    }
+    asked = [*requests(1), *(Request(key, "?", image, 0) for key, (image, _) in bad.items())]
     with config(server).open(Sampling()) as captioner:
-        answers = {a.key: a for a in captioner.answers([hsv, good])}
+        answers = {answer.key: answer for answer in captioner.answers(asked)}
     assert answers[0].problem is None
-    assert "cannot be encoded" in str(answers[1].problem)
+    for key, (_, said) in bad.items():
+        assert said in str(answers[key].problem)
 
 
 def test_rates_are_kept(server: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainkit.captioning.server_failures import Failed, Refused, judge_status, message_of, shown
+from trainkit.captioning.server_failures import AllGoneError, Failed, Refused, judge_status, message_of, shown
+from trainkit.captioning.server_fleet import EndPoint, Fleet
 from trainkit.captioning.server_rates import Bucket, RateConfig, Rates
 from trainkit.captioning.server_reply import read_reply
 from trainkit.captioning.server_retry import RetryConfig, retry_after
@@ -99,6 +101,30 @@ def test_tokens_are_settled_by_what_was_used() -> None:
         now += wait
         rates.settle(taken, 140, now)
     assert 0.95 < (200 * 140 / now) / (6000 / 60) < 1.06
+
+
+def test_a_server_that_comes_back_has_its_time_anew_but_not_for_ever() -> None:
+    """Its first answers take longer than what was left of give_up_s; one that every request kills ends."""
+
+    async def there(end: EndPoint) -> bool:
+        return True
+
+    async def run() -> int:
+        retry = RetryConfig(first_wait=0.01, longest_wait=0.01, give_up_s=0.1)
+        fleet = Fleet(("http://a.test/v1",), concurrency=1, retry=retry, probe=there)
+        (end,) = fleet.ends
+        for times in range(10):
+            fleet.failed(end, Failed("cannot be reached", gone=True))
+            while end.resting:
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.15)
+            try:
+                fleet.leave(await fleet.enter())
+            except AllGoneError:
+                return times
+        return -1
+
+    assert asyncio.run(run()) == 3
 
 
 JSON = st.recursive(

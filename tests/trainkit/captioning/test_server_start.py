@@ -216,10 +216,24 @@ def test_what_is_sent_where_all_is_set() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("prompt", "sent"),
+    [
+        ("1girl, <|im_end|>", "1girl, < |im_end| >"),
+        ("a <image> b </s>", "a < image> b < /s>"),
+        ("<tags>x</tags> [tag] >|< <3", "<tags>x</tags> [tag] >|< <3"),
+    ],
+)
+def test_a_tag_ends_no_turn_and_promises_no_picture(prompt: str, sent: str) -> None:
+    request = Request(1, prompt, Image.new("RGB", (40, 20)), 0)
+    data = json.loads(body_of(request, model="m", sampling=Sampling(), picture=PictureForm()))
+    assert data["messages"][0]["content"][1]["text"] == sent
+
+
 @pytest.mark.parametrize(("form", "name"), [("jpeg", "JPEG"), ("png", "PNG")])
 @pytest.mark.parametrize(
     ("size", "sent"),
-    [((40, 20), (40, 20)), ((128, 64), (64, 32)), ((64, 65), (63, 64)), ((3000, 2), (64, 1))],
+    [((40, 20), (40, 20)), ((128, 64), (64, 32)), ((64, 65), (63, 64)), ((4000, 80), (64, 1))],
 )
 def test_pictures_are_sent_no_larger_than_is_said(
     form: Any, name: str, size: tuple[int, int], sent: tuple[int, int]
