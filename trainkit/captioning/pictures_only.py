@@ -12,7 +12,7 @@ from typing import Any
 
 
 def load_processor(folder: Path, named: str | None, kind: str, **settings: Any) -> Any:
-    """The processor of a folder. ``named`` is the class that its files name, ``kind`` the family of the model;
+    """The processor of a folder. ``named`` is the class that its files name, ``kind`` the model's family;
     ``settings`` go to ``from_pretrained``. Raises what transformers raises."""
     from transformers import AutoProcessor
     from transformers.utils import is_torchvision_available

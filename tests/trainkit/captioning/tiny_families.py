@@ -1,5 +1,5 @@
-"""Each family of vision-language models that docs/captioning.md names, tiny and random, as a folder like those
-of the hub. What all are here for: that they load, take a batch, and answer each request as if it were alone."""
+"""Each family of vision-language models that docs/captioning.md names, tiny and random, as a folder like
+those of the hub: so that all load, take a batch, and answer each request as if it were alone."""
 
 from __future__ import annotations
 
