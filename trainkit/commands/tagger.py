@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from trainkit.commands import tagger_evaluate, tagger_review, tagger_train
+from trainkit.commands import tagger_apply, tagger_evaluate, tagger_review, tagger_train
 
 _EXAMPLES = """examples:
   trainkit tagger train tagger.toml                  train one from a manifest; again, it goes on
@@ -25,5 +25,5 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inner = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (tagger_train, tagger_evaluate, tagger_review):
+    for module in (tagger_train, tagger_evaluate, tagger_review, tagger_apply):
         module.add(inner)

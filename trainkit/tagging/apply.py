@@ -137,7 +137,7 @@ def _made(
 ) -> Iterator[Addition]:
     """The additions of rows, in their order; pictures with a problem go to ``problems``."""
     some = list(rows)
-    style: dict[str, Any] = bar_style() if show and ranks.speaks else {"disable": True}
+    style: dict[str, Any] = bar_style() if show and some and ranks.speaks else {"disable": True}
     text = plan.name if ranks.world == 1 else f"{plan.name}, process 1 of {ranks.world}"
     with tqdm(total=len(some), desc=text, unit=" pictures", bar_format=_BAR, **style) as bar:
         for one in scored(pictures, some, tagger, batch=effort.batch, threads=effort.threads):

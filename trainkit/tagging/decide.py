@@ -124,7 +124,8 @@ class _Picture:
         if self._is_wrong(at):
             self._contradicted.append(at)
         elif name in self._people or name in self._others:
-            self._there.append(at)
+            if self._is_favourite(at):
+                self._there.append(at)
         elif self._fits_group(at):
             score = float(self._scores[at])
             self._add(at, score)
@@ -196,14 +197,20 @@ class _Picture:
 
     def _sort_out(self, at: int) -> None:
         """Keep in mind who contradicts a label of a group that the record has another of."""
+        if not self._is_favourite(at):
+            return
         group = self._rules.labels[at].group
         assert group is not None
-        members = self._rules.groups[group].tolist()
-        best = max(members, key=lambda n: (float(self._scores[n]), -n))
-        if best != at:
-            return  # The tagger itself thinks otherwise.
-        names = [self._rules.folded[n] for n in members]
+        names = [self._rules.folded[n] for n in self._rules.groups[group].tolist()]
         if not self._people.isdisjoint(names):
             self._contradicted.append(at)
         elif not self._others.isdisjoint(names):
             self._taken.append(at)
+
+    def _is_favourite(self, at: int) -> bool:
+        """Whether the tagger thinks that of a label's group it is this one, whatever the record says."""
+        group = self._rules.labels[at].group
+        if group is None:
+            return True
+        members = self._rules.groups[group].tolist()
+        return bool(max(members, key=lambda n: (float(self._scores[n]), -n)) == at)

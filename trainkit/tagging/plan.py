@@ -84,7 +84,7 @@ def make_plan(
         **config.model_dump(mode="json", exclude={"name", "implications"}),
         "tagger": fingerprint,
         "implications": _hash(config.implications.edges()),
-        "tags": _hash([written, values.astype(float).tolist()]),
+        "tags and thresholds": _hash([written, values.astype(float).tolist()]),
     }
     return Plan(rules, found.says, never, settings)
 

@@ -183,7 +183,9 @@ def _renamed(weights: dict[str, Tensor], shape: _Shape) -> dict[str, Tensor]:
                 tensor = left.pop(f"{theirs}.{old}.{kind}")
                 scale = left.get(f"{theirs}.{_SCALED[old]}.gamma") if old in _SCALED else None
                 # A scale of what a layer gives is a scale of its weights.
-                named[f"{ours}.{new}.{kind}"] = tensor if scale is None else (tensor.T * scale).T
+                named[f"{ours}.{new}.{kind}"] = (
+                    tensor if scale is None else tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
+                )
             parts = left.pop(f"{theirs}.attn.qkv.{kind}").chunk(3)
             for part, tensor in zip("qkv", parts, strict=True):
                 named[f"{ours}.self_attn.{part}_proj.{kind}"] = tensor
