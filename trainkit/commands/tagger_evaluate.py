@@ -143,7 +143,9 @@ def _table(evaluation: Evaluation) -> str:
     if evaluation.problems:
         lines.append(f"{len(evaluation.problems):,} pictures could not be judged: {evaluation.problems[0]}")
     for confusion in evaluation.confusions:
-        if confusion.pictures:
+        if not confusion.pictures:
+            lines.append(f"{confusion.group}: nothing to judge: no picture has exactly one of its tags")
+        else:
             low, high = confusion.interval
             lines.append(
                 f"{confusion.group}: {confusion.accuracy:.1%} right ({low:.1%} to {high:.1%}), always the "

@@ -54,25 +54,28 @@ def logits_of(scores: NDArray[np.float32]) -> FloatArray:
 
 
 def fit_sigmoid(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
-    """The temperature with the least negative log-likelihood; 1 where nothing can be learnt from the truth,
-    because all of it is the same."""
+    """The temperature with the least `loss_sigmoid`; 1 where nothing can be learnt from the truth, because
+    all of it is the same."""
     if not len(truth) or truth.all() or not truth.any():
         return 1.0
-    logits, signs = logits_of(scores), np.where(truth, -1.0, 1.0)
-    return _least(lambda t: float(np.logaddexp(0.0, signs * logits / t).mean()))
+    return _least(lambda t: loss_sigmoid(scores, truth, t))
 
 
 def fit_softmax(scores_NK: NDArray[np.float32], right_N: NDArray[np.intp]) -> float:
-    """The temperature of a group; ``right_N`` is the number of each picture's tag."""
-    if not len(right_N):
-        return 1.0
-    logs, rows = _log(scores_NK), np.arange(len(right_N))
+    """The temperature of a group with the least `loss_softmax`."""
+    return _least(lambda t: loss_softmax(scores_NK, right_N, t)) if len(right_N) else 1.0
 
-    def loss(t: float) -> float:
-        scaled = logs / t
-        return float((np.logaddexp.reduce(scaled, axis=1) - scaled[rows, right_N]).mean())
 
-    return _least(loss)
+def loss_sigmoid(scores: NDArray[np.float32], truth: NDArray[np.bool_], temperature: float) -> float:
+    """The mean negative log-likelihood of tags by themselves."""
+    logits, signs = logits_of(scores), np.where(truth, -1.0, 1.0)
+    return float(np.logaddexp(0.0, signs * logits / temperature).mean())
+
+
+def loss_softmax(scores_NK: NDArray[np.float32], right_N: NDArray[np.intp], temperature: float) -> float:
+    """The mean negative log-likelihood of a group; ``right_N`` is the number of each picture's tag."""
+    scaled = _log(scores_NK) / temperature
+    return float((np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(right_N)), right_N]).mean())
 
 
 def reliability(scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> tuple[Bin, ...]:

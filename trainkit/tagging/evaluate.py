@@ -12,6 +12,8 @@ from trainkit.tagging.calibration import (
     expected_error,
     fit_sigmoid,
     fit_softmax,
+    loss_sigmoid,
+    loss_softmax,
     reliability,
     sigmoid_at,
     softmax_at,
@@ -57,7 +59,8 @@ def calibrations_of(
 ) -> tuple[Calibration, ...]:
     """A temperature for each group, and one for all other tags, where there is enough to find it from.
 
-    That of the pictures that are ``fitted`` ([N]) is judged by the others; that of all is the one to use.
+    That of the pictures that are ``fitted`` ([N]) is judged by the others: where it makes them likelier, the
+    one of all pictures is used, and 1 where it does not.
     """
     found = [_of_group(outputs, group, scores, truth, fitted) for group in outputs.groups]
     if len(outputs.singles):
@@ -114,10 +117,11 @@ def _of_singles(scores: ScoreTable, truth: TruthTable, fitted: NDArray[np.bool_]
         enough = min(int(right.sum()), int((~right).sum())) >= LEAST_SUPPORT
         return fit_sigmoid(scores[part], right) if enough else 1.0
 
-    tried, before = temperature_of(first), scores[other]
-    was = reliability(before, truth[other] == PRESENT)
-    now = reliability(sigmoid_at(before, tried), truth[other] == PRESENT)
-    return _calibration("", temperature_of(known), tried, int(other.any(axis=1).sum()), was, now)
+    tried, before, right = temperature_of(first), scores[other], truth[other] == PRESENT
+    was, now = reliability(before, right), reliability(sigmoid_at(before, tried), right)
+    helps = bool(len(before)) and loss_sigmoid(before, right, tried) < loss_sigmoid(before, right, 1.0)
+    temperature = temperature_of(known) if helps else 1.0
+    return _calibration("", temperature, tried, int(other.any(axis=1).sum()), was, now)
 
 
 def _of_group(
@@ -133,7 +137,10 @@ def _of_group(
     hits = (right[~first, None] == np.arange(before.shape[1])).ravel()
     was = reliability(before.ravel(), hits)
     now = reliability(softmax_at(before, tried).ravel(), hits)
-    return _calibration(group, temperature_of(np.ones_like(first)), tried, len(before), was, now)
+    rest = right[~first]
+    helps = bool(len(rest)) and loss_softmax(before, rest, tried) < loss_softmax(before, rest, 1.0)
+    temperature = temperature_of(np.ones_like(first)) if helps else 1.0
+    return _calibration(group, temperature, tried, len(before), was, now)
 
 
 def _calibration(

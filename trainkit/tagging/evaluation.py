@@ -20,7 +20,7 @@ class Calibration:
 
     group: str
     temperature: float
-    """By which logits are divided; 1 leaves them. Found from all pictures."""
+    """By which logits are divided; 1 leaves them. Found from all pictures, where ``tried`` helps."""
     tried: float
     """The temperature of one half of the pictures. The rest tells what it does to the other half."""
     pictures: int

@@ -40,6 +40,7 @@ def evaluation_page(evaluation: Evaluation, *, review: int = 0) -> str:
         plots=[(curve, curve_plot(curve)) for curve in curves[:_MOST_PLOTS]],
         more_plots=max(0, len(curves) - _MOST_PLOTS),
         groups=groups,
+        empty_groups=[confusion.group for confusion in evaluation.confusions if not confusion.pictures],
         reliability=[
             (calibration, reliability_plot(calibration))
             for calibration in evaluation.calibrations
