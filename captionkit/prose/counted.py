@@ -23,14 +23,20 @@ _PEOPLE = r"(?:people|persons|individuals|humans|children|kids|adults|teenagers|
 _BEINGS = r"(?:characters|figures|animals|creatures)"
 # Only what the caption is about: a number later on may count people on a poster. A noun follows the number at
 # once, or behind adjectives.
+_PICTURE = r"(?:image|picture|photo|photograph|scene|illustration|drawing|artwork)"
+_NUMBER = (
+    r"(?:two|three|four|five|six|seven|eight|nine|ten|[2-9]|10|"
+    r"an? (?:large |small )?(?:group|crowd|pair|trio) of)"
+)
+_LEAD_IN = (
+    rf"(?:(?:the|this|an?) {_PICTURE} (?:shows|showcases|depicts|features|captures|contains|is of|of),? |"
+    rf"in (?:the|this) {_PICTURE}, |there are |we see |exactly |only )*"
+)
+# Only what the caption is about: a number later on may count people on a poster.
 _SUBJECT = re.compile(
-    r"^(?:(?:in )?(?:the|this|an?) (?:image|picture|photo|photograph|scene|illustration|drawing|artwork) "
-    r"(?:shows|showcases|depicts|features|is of|captures|of|contains),? |(?:in (?:the|this) \w+, )?(?:there are|we see) |"
-    r"exactly |only |an? (?:image|picture|photo|drawing|illustration) of )*"
-    r"(?P<number>two|three|four|five|six|seven|eight|nine|ten|[2-9]|10|an? (?:large |small )?(?:group|crowd|pair|trio) of)"
-    r"(?: (?!and\b|of\b|other\b|more\b)[a-z-]+){0,3}? "
-    rf"(?:(?P<girls>{_GIRLS})|(?P<boys>{_BOYS})|(?P<people>{_PEOPLE})|(?P<beings>{_BEINGS}))\b"
-    r"(?! (?:on|in) (?:the|a) (?:poster|screen|painting|picture|photo|wall))(?!'| (?:\w+ )?(?:shoes|clothing))"
+    rf"^{_LEAD_IN}(?P<number>{_NUMBER})(?: (?!and\b|of\b|other\b|more\b)[a-z-]+){{0,3}}? "
+    rf"(?:(?P<girls>{_GIRLS})|(?P<boys>{_BOYS})|(?P<people>{_PEOPLE})|(?P<beings>{_BEINGS}))\b(?!')"
+    r"(?! (?:on|in) (?:the|a) (?:poster|screen|painting|picture|photo|wall))(?! (?:\w+ )?(?:shoes|clothing))"
 )
 _OF_TAG = re.compile(r"(?P<number>[1-9])(?P<more>\+?)\s?(?P<what>girl|boy|other)s?")
 

@@ -7,56 +7,72 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_DETERMINERS = r"(?:(?:an?|any|his|her|its|their|single|visible|actual|such|discernible|apparent|obvious|clear|sign of|signs of|trace of|traces of) )*"
-_HAVE = (
-    r"(?:ha(?:ve|s|ving)|wear(?:s|ing)?|contain(?:s|ing)?|includ(?:e|es|ing)|featur(?:e|es|ing)|show(?:s|ing)?|"
-    r"depict(?:s|ing)?|hold(?:s|ing)?|carr(?:y|ies|ying)|possess(?:es|ing)?|see|seeing)"
+
+def _any(words: str) -> str:
+    """One of some words or phrases, which `/` parts."""
+    return "(?:" + "|".join(words.split("/")) + ")"
+
+
+_BEFORE_A_THING = _any(
+    "an?/any/his/her/its/their/single/visible/actual/such/discernible/apparent/obvious/clear/signs? of/traces? of"
 )
-_PICTURE = (
-    r"(?:image|picture|photo|photograph|scene|frame|shot|illustration|drawing|painting|view|composition)"
+_HAVE = _any(
+    "ha(?:ve|s|ving)/wear(?:s|ing)?/contain(?:s|ing)?/includ(?:e|es|ing)/featur(?:e|es|ing)/show(?:s|ing)?/"
+    "depict(?:s|ing)?/hold(?:s|ing)?/carr(?:y|ies|ying)/possess(?:es|ing)?/see(?:ing)?"
+)
+_STANDS = _any(
+    "stand/sit/lie/walk/run/look/hold/lean/rest/fly/ride/play/wear/smile/sleep/eat/drink/wait/stare"
+)
+_VERBS = rf"(?:is|are|was|were|has|have|had|{_STANDS}(?:s|ing))"
+_PLACES = _any(
+    "in/on/at/of/to/from/around/near/behind/beside/under/over/inside/outside/between/by/for/into/onto/beneath/"
+    "above/below/against/along/across/through/being/currently"
+)
+_SEEN = _any("visible/present/seen/shown/depicted/here/anywhere/nearby/in sight/in view/at all")
+_PICTURE = _any(
+    "image/picture/photo/photograph/scene/frame/shot/illustration/drawing/painting/view/composition"
+)
+_BODY = _any("head/face/body/hands?/neck/feet/eyes/ears?/back")
+_NEVER = _any(
+    "currently/actually/really/even/yet/being/visibly/clearly/(?:appear|seem|appearing) to be/either"
 )
 
+_ANY = re.compile(r"no[t ]|less\b|lack|without|absent|missing|neither|devoid|free of|nowhere|zero|never")
 _OF_THINGS = re.compile(
-    rf"\b(?:no|zero|without(?: (?:wearing|having|showing))?|lack(?:s|ing)?|devoid of|(?:is|are) free of|not {_HAVE}|"
-    rf"(?:is|are|was|were|it|neither) not(?= an? )|not(?= any )|neither(?= an? ))\b (?!one\b|longer\b|doubt\b)"
+    rf"\b(?:no|zero|without(?: (?:wearing|having|showing))?|lack(?:s|ing)?|devoid of|(?:is|are) free of|"
+    rf"not {_HAVE}|(?:is|are|was|were|it|neither) not(?= an? )|not(?= any )|neither(?= an? ))\b "
+    r"(?!one\b|longer\b|doubt\b)"
 )
-_OF_DOING = re.compile(
-    r"\b(?:not|never|neither) (?:(?:currently|actually|really|even|yet|being|visibly|clearly|appear to be|seem to be|"
-    r"appearing to be|either) )*"
-)
+_OF_DOING = re.compile(rf"\b(?:not|never|neither) (?:{_NEVER} )*")
 _LESS = re.compile(
-    r"\b(hat|shirt|sleeve|tail|hair|wing|beard|shoe|tooth|leaf|cloud|glove|helmet|horn|sock|strap|pant|bra)-?less\b"
+    r"\b(hat|shirt|sleeve|tail|hair|wing|beard|shoe|tooth|leaf|cloud|glove|helmet|horn|sock|strap)-?less\b"
 )
 _ABSENT = re.compile(
-    r"(?:^|, (?:and |but |while )?| and | but | while )(?:(?:the|an?|any|his|her|its|their|\w+'s) )*(?P<what>[^,]{1,60}?) (?:is|are) "
-    r"(?:absent|missing|nowhere to be seen|not (?:there|visible|present|in view|in sight|seen|shown|depicted|pictured))\b"
+    r"(?:^|, (?:and |but |while )?| and | but | while )(?:(?:the|an?|any|his|her|its|their|\w+'s) )*"
+    r"(?P<what>[^,]{1,60}?) (?:is|are) (?:absent|missing|nowhere to be seen|"
+    r"not (?:there|visible|present|in view|in sight|seen|shown|depicted|pictured))\b"
 )
-_ANY = re.compile(r"no[t ]|less\b|lack|without|absent|missing|neither|devoid|free of|nowhere|zero|never")
+_JOINT = _any("but/while/and/as/though/although/however/so/because/since/whereas/when/yet/which/where")
 _END = re.compile(
-    r"[.;:!?()\ue000\u2014]| - | -- |,? (?:but|while|and|as|although|though|however|so|because|since|whereas|when|yet|which|where)\b|,? (?:that|who|whose|whom)\b|, (?:\w+ing|possibly|perhaps|probably|likely|maybe|suggestive)\b"
+    rf"[.;:!?()\ue000\u2014]| - | -- |,? {_JOINT}\b|,? (?:that|who|whose|whom)\b|"
+    r", (?:\w+ing|possibly|perhaps|probably|likely|maybe|suggestive)\b"
 )
 _NARROWING = {"that", "who", "whose", "whom", "which", "where"}
-_LONGEST = 4  # Words of a thing in a list.
 _ONLY_SOME = re.compile(r"\b(?:that|who|whose|whom|which|where|with|like|more|than|enough|else)\b")
 _VOID = re.compile(
-    r"\b(?:except|other than|apart from|aside from|besides|beyond|whether|if|unless|would|might|could|only|just|merely|simply|"
-    r"no (?:one|man|woman|person) (?:is )?without|not without|nobody)\b"
+    r"\b(?:except|other than|apart from|aside from|besides|beyond|whether|if|unless|would|might|could|only|just|"
+    r"merely|simply|no (?:one|man|woman|person) (?:is )?without|not without|nobody)\b"
 )
 _LIST = re.compile(r",? (?:or|nor) |, ")
-_STANDS = r"(?:stand|sit|lie|walk|run|look|hold|lean|rest|fly|ride|play|wear|smile|sleep|eat|drink|wait|stare)(?:s|ing)"
-_TAIL = re.compile(
-    r" (?=(?:is|are|was|were|has|have|had|in|on|at|of|to|from|around|near|behind|beside|under|over|inside|outside|"
-    rf"between|by|for|into|onto|beneath|above|below|against|along|across|through|visible|present|seen|shown|depicted|"
-    rf"here|anywhere|nearby|being|currently|{_STANDS})\b)"
-)
-_VERB = re.compile(rf" (?:is|are|was|were|has|have|had|{_STANDS})\b")
+_LONGEST = 4  # Words of a thing in a list.
+_TAIL = re.compile(rf" (?=(?:{_VERBS}|{_PLACES}|{_SEEN})\b)")
+_VERB = re.compile(rf" {_VERBS}\b")
 _SAYS_NOTHING = re.compile(
-    rf"(?: (?:(?:is|are|was|were|can be|to be|being) )?(?:visible|present|seen|shown|depicted|here|anywhere|nearby|"
-    rf"in sight|in view|at all|present)| (?:in|within|of) (?:the|this) {_PICTURE}|"
-    rf" (?:on|in|around|over) (?:his|her|its|their|the)(?: own)? (?:head|face|body|hands?|neck|feet|eyes|ears?|back)"
-    rf"| (?:on|in|around|over) (?:him|her|it|them))*\Z"
+    rf"(?: (?:(?:is|are|was|were|can be|to be|being) )?{_SEEN}| (?:in|within|of) (?:the|this) {_PICTURE}|"
+    rf" (?:on|in|around|over) (?:his|her|its|their|the)(?: own)? {_BODY}|"
+    r" (?:on|in|around|over) (?:him|her|it|them))*\Z"
 )
-_LEADING = re.compile(_DETERMINERS)
+_LEADING = re.compile(rf"(?:{_BEFORE_A_THING} )*")
 
 
 @dataclass(frozen=True, slots=True)

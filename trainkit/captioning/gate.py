@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, final, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from captionkit.stats.oddities import placeholder, unreadable
 from trainkit.captioning.captioner import Finish
 from trainkit.captioning.faults import echoes, has_markup, has_tokens, repeats, words
-from trainkit.captioning.language import Languages
-from trainkit.captioning.sayings import BLIND, REFUSAL, TALK, sayings
+from trainkit.captioning.language import KNOWN, Languages, without_names
+from trainkit.captioning.sayings import BLIND, REFUSAL, sayings
 
 Fault = Literal[
     "empty",
@@ -49,9 +49,17 @@ class GateConfig(BaseModel):
     languages: tuple[str, ...] = ("en",)
     """ISO 639-1 codes of the languages that captions may be in; empty means any."""
     language_words: Annotated[int, Field(ge=1)] = 10
-    """Captions of fewer words are not asked for their language: half a line is often taken for another."""
+    """Captions of fewer words, names not counted, are not asked for their language: half a line is often
+    taken for another."""
     language_sure: Annotated[float, Field(ge=0.5, le=1)] = 0.8
     """How probable it must be that a caption is in none of the languages, 0.5 to 1."""
+
+    @field_validator("languages")
+    @classmethod
+    def _are_known(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [code for code in languages if code not in KNOWN]:
+            raise ValueError(f"{unknown[0]!r} is none of {', '.join(sorted(KNOWN))}")
+        return languages
 
     @model_validator(mode="after")
     def _in_order(self) -> GateConfig:
@@ -62,7 +70,7 @@ class GateConfig(BaseModel):
 
 @final
 class Gate:
-    """Names the faults of captions. Made once per process; the model of languages is read at the first text."""
+    """Names the faults of captions. The model of languages is read at the first text."""
 
     def __init__(self, config: GateConfig, *, prompts: Sequence[str] = ()) -> None:
         """``prompts`` are what all pictures are asked, for `judge` to know them again."""
@@ -104,6 +112,12 @@ class Gate:
         found |= sayings(text)
         if raw is not None and raw != text:
             found |= sayings(raw) & {REFUSAL, BLIND}
-        if not found and self._languages is not None and number >= self.config.language_words:
-            found |= {"language"} if self._languages.foreign(text) else set()
+        if not found and self._is_foreign(text):
+            found.add("language")
         return found.difference(self.config.let_through)
+
+    def _is_foreign(self, text: str) -> bool:
+        if self._languages is None:
+            return False
+        plain = without_names(text)
+        return len(words(plain)) >= self.config.language_words and bool(self._languages.foreign(plain))
