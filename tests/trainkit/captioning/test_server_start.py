@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from tests.trainkit.captioning.caption_server import MODEL, caption_server, order, seen
+from tests.trainkit.tiny import ROOT
 from trainkit.captioning.captioner import Request
 from trainkit.captioning.sampling import Sampling
 from trainkit.captioning.server import ServerConfig
@@ -249,3 +252,12 @@ def test_nothing_of_the_settings_changes() -> None:
     config = ServerConfig(urls=("http://a.test",))
     with pytest.raises(ValidationError):
         config.model = "x"  # type: ignore[misc]
+
+
+def test_every_server_of_the_docs_can_be_set_up() -> None:
+    text = (ROOT / "docs/captioning.md").read_text("utf-8")
+    tables = [tomllib.loads(block) for block in re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)]
+    backends = [table["backend"] for table in tables if table.get("backend", {}).get("kind") == "server"]
+    assert len(backends) >= 4
+    for backend in backends:
+        checked_settings(ServerConfig, backend, "docs/captioning.md")
