@@ -48,11 +48,11 @@ class Stopped(BaseException):
 
 class Stop:
     """Whether this process was asked to stop. Without `listening`, it never is. ``finishing`` is what a
-    signal lets end, as the user reads it."""
+    signal lets end in the loop, ``outside`` when it came otherwise, as the user reads it."""
 
-    def __init__(self, finishing: str = "the step") -> None:
+    def __init__(self, finishing: str = "the step", outside: str = "before the first step") -> None:
         self.asked: signal.Signals | None = None
-        self._finishing = finishing
+        self._finishing, self._outside = finishing, outside
         self._since = 0.0
         self._noting = False
         self._pid = os.getpid()
@@ -96,7 +96,7 @@ class Stop:
         elif self.asked is None:
             self.asked, self._since = signal.Signals(number), time.monotonic()
             if not self._noting:
-                raise Stopped(self.asked)
+                raise Stopped(self.asked, self._outside)
             os.write(2, f"\ntrainkit: {self.asked.name}: finishing {self._finishing}\n".encode())
         elif self.waited() > _ECHO:
             _end_at_once(number)

@@ -10,6 +10,7 @@ from trainkit.additions.lines import header_of, lines_of
 from trainkit.additions.places import check_prepared, file_of, journal_of
 from trainkit.captioning.choose import Choice
 from trainkit.captioning.config import CaptionConfig
+from trainkit.captioning.made_by import named_model, recorded_model
 from trainkit.captioning.plan import Plan, choose_pictures, plan_of, prompts_of
 from trainkit.captioning.preview import even_sample
 from trainkit.captioning.run import check_some, told_plan
@@ -64,6 +65,7 @@ def dry_run(config: CaptionConfig) -> DryRun:
     check_some(choice, len(pictures))
     done = {source: _answered(config, source) for source in config.sources}
     plan = plan_of(pictures, config, choice.rows, done)
+    model = named_model(config) or recorded_model(config.data, config.sources)
     sent = []
     for row in even_sample(choice.rows, _SHOWN):
         record = pictures.record(row)
@@ -73,7 +75,7 @@ def dry_run(config: CaptionConfig) -> DryRun:
     return DryRun(
         choice,
         plan,
-        told_plan(config, choice, plan),
+        told_plan(choice, plan, model),
         Counter(name for names in plan.todo.values() for name in names),
         tuple(sent),
         tuple(silent_placeholders(config, records)),

@@ -59,7 +59,7 @@ class Estimate:
             return "no answer came, so that nothing can be estimated"
         told = f"all {self.captions:,} captions would take about {duration(self.seconds)}"
         if self.tokens_in or self.tokens_out:
-            told += f", {self.tokens_in / 1e6:.2f} M tokens read and {self.tokens_out / 1e6:.2f} M written"
+            told += f", {amount(self.tokens_in)} tokens read and {amount(self.tokens_out)} written"
         return told + (f", a price of {money(self.cost)}" if self.cost is not None else "")
 
 
@@ -67,6 +67,15 @@ def cost_of(config: CaptionConfig, tokens_in: int, tokens_out: int) -> float | N
     """What so many tokens cost; None where there are no prices."""
     backend = config.backend
     return backend.cost(tokens_in, tokens_out) if isinstance(backend, ServerConfig) else None
+
+
+def amount(count: int) -> str:
+    """A number in words.
+
+    >>> amount(950), amount(12_345), amount(45_600_000)
+    ('950', '12,345', '45.6 million')
+    """
+    return f"{count:,}" if count < 1_000_000 else f"{count / 1e6:,.1f} million"
 
 
 def money(cost: float) -> str:

@@ -24,7 +24,7 @@ class Meter:
         self._begin = time.monotonic()
         self._told = self._begin
         self._refused = self._failed = 0
-        self.asked = self.tokens_in = self.tokens_out = 0
+        self.counted = self.asked = self.tokens_in = self.tokens_out = 0
         self.seconds = 0.0
 
     def __enter__(self) -> Self:
@@ -70,6 +70,7 @@ class Meter:
         return time.monotonic() - self._begin
 
     def _count(self, state: State) -> None:
+        self.counted += 1
         self._refused += state == "refused"
         self._failed += state == "failed"
         if self._bar is None:

@@ -69,9 +69,12 @@ class PromptConfig(BaseModel):
         raise AssertionError("one of the two says something without any placeholder")
 
     def without_opening(self, text: str) -> str:
-        """An answer without its forced opening; as it is when it does not begin so."""
-        pattern = r"\s*" + r"\s+".join(map(re.escape, self.opening.split())) + r"[\s,:]*"
-        return text[found.end() :] if self.opening and (found := re.match(pattern, text, re.I)) else text
+        """An answer without its forced opening, and with a capital; as it is when it does not begin so."""
+        pattern = r"\s*" + r"\s+".join(map(re.escape, self.opening.split())) + r"\b[\s,:]*"
+        if not self.opening or (found := re.match(pattern, text, re.I)) is None:
+            return text
+        rest = text[found.end() :]
+        return rest[:1].upper() + rest[1:]
 
 
 @lru_cache(maxsize=256)

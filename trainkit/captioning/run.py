@@ -22,6 +22,7 @@ from trainkit.captioning.config import CaptionConfig
 from trainkit.captioning.estimate import cost_of, money
 from trainkit.captioning.failed import failed_keys
 from trainkit.captioning.judged import Judge, state_of
+from trainkit.captioning.made_by import check_served, made_by, named_model, recorded_model
 from trainkit.captioning.meter import Meter, duration
 from trainkit.captioning.plan import Plan, choose_pictures, plan_of
 from trainkit.captioning.questions import Questions
@@ -30,12 +31,6 @@ from trainkit.captioning.tally import Tally
 from trainkit.errors import TrainkitError
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.signals import Stop, Stopped
-
-_HOW = {
-    *("device", "batch", "attention", "dtype", "trust_remote_code"),
-    *("urls", "api_key_env", "concurrency", "retry", "per_minute", "price_in", "price_out"),
-}
-"""Settings of back ends that say where and how fast, not what is answered: they may change meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +103,12 @@ def caption(
         pictures = ManifestPictures.open(config.data, transparent_as=config.transparent_as)
         choice = choose_pictures(pictures, config)
         check_some(choice, len(pictures))
-        journals = _open(config, ranks, restart, stack)
+
+        # The model's name is among what must not change; where the run file has none, the servers are asked.
+        model = named_model(config) or ("" if restart else recorded_model(config.data, config.sources))
+        captioner = None if model else stack.enter_context(config.backend.open(config.sampling))
+        model = model if captioner is None else captioner.model
+        journals = _open(config, model, ranks, restart, stack)
         done: dict[str, Set[int]] = {source: journal.done for source, journal in journals.items()}
         if retry_failed:
             done = {name: set(done[name]) - failed_keys(config.data, name, ranks.rank) for name in done}
@@ -116,12 +116,15 @@ def caption(
         judge = Judge(config.clean, config.gate)
         show = show and ranks.speaks
         if show:
-            print(told_plan(config, choice, plan, ranks.world))
+            print(told_plan(choice, plan, model, ranks.world))
 
         # Ask, clean, judge, write down. The model is loaded only when there is something to ask.
         meter = Meter(plan.count, plan.answered, show=show)
         if plan.count:
-            with config.backend.open(config.sampling) as captioner, meter:
+            captioner = captioner or stack.enter_context(config.backend.open(config.sampling))
+            if not named_model(config):
+                check_served(model, captioner.model)
+            with meter:
                 _ask_all(config, pictures, captioner, plan, judge, journals, meter, stop)
 
         # Together again: make one file of all journals.
@@ -137,7 +140,7 @@ def caption(
         # What was cleaned or judged by other settings before is judged by these; then all goes in.
         tally = Tally()
         for source in config.sources:
-            judge_again(config.data, source, settings_of(config, source), judge)
+            judge_again(config.data, source, made_by(config, source, model), judge)
             for addition in read_additions(config.data, source):
                 tally.add(addition)
         merged = merge_additions(config.data, show=show)
@@ -172,7 +175,7 @@ def _ask_all(
             meter.add_failure()
     except Stopped as stopped:
         whole = plan.count + plan.answered
-        told = f"with {plan.answered + meter.asked:,} of {whole:,} captions, which are kept"
+        told = f"with {plan.answered + meter.counted:,} of {whole:,} captions, which are kept"
         raise Stopped(stopped.number, told) from None
 
 
@@ -190,29 +193,6 @@ def judge_again(manifest: Path, source: str, settings: Mapping[str, Any], judge:
     return changed
 
 
-def settings_of(config: CaptionConfig, source: str) -> dict[str, Any]:
-    """What must not change while captions of one source are made. Which pictures are chosen may; so may the
-    cleaning and the gate, which work on what was kept."""
-    prompts = [prompt for prompt in config.prompts if config.source_of(prompt) == source]
-    told: dict[str, Any] = {"model": model_name(config), "per_picture": config.num_per_picture}
-    table = config.backend.model_dump(mode="json", exclude={"model"} | _HOW)
-    told |= {f"backend.{key}": value for key, value in table.items()}
-    for prompt in prompts:
-        for key, value in prompt.model_dump(mode="json", exclude={"name"}).items():
-            told[f"prompts.{prompt.name}.{key}"] = value
-    if len(config.prompts) > 1:
-        told["seed"] = config.seed
-    for name, values in (("words", config.words), ("sampling", config.sampling)):
-        told |= {f"{name}.{key}": value for key, value in values.model_dump(mode="json").items()}
-    return told
-
-
-def model_name(config: CaptionConfig) -> str:
-    """The model as the run file names it; of a folder only the last part, so that it may be moved."""
-    model = str(config.backend.model or "")
-    return Path(model).resolve().name if Path(model).is_dir() else model
-
-
 def check_some(choice: Choice, rows: int) -> None:
     """Raise TrainkitError when no picture was chosen."""
     if choice.rows:
@@ -224,25 +204,27 @@ def check_some(choice: Choice, rows: int) -> None:
     )
 
 
-def told_plan(config: CaptionConfig, choice: Choice, plan: Plan, world: int = 1) -> str:
+def told_plan(choice: Choice, plan: Plan, model: str, world: int = 1) -> str:
     """What will be done, in two lines."""
     passed = f"; {choice.captioned:,} with a caption were passed over" if choice.captioned else ""
     told = (
         f"{len(choice.rows):,} of {choice.seen:,} pictures are chosen{passed}\n"
-        f"{plan.count:,} captions to ask of {model_name(config) or 'the server'}"
+        f"{plan.count:,} captions to ask of {model or 'the model that is served'}"
     )
     told += f", {plan.answered:,} are there already" if plan.answered else ""
     return told + (f" (the share of the first of {world} processes)" if world > 1 else "")
 
 
-def _open(config: CaptionConfig, ranks: Ranks, restart: bool, stack: ExitStack) -> dict[str, Journal]:
+def _open(
+    config: CaptionConfig, model: str, ranks: Ranks, restart: bool, stack: ExitStack
+) -> dict[str, Journal]:
     """The journal of each source."""
     return {
         source: stack.enter_context(
             open_journal(
                 config.data,
                 source,
-                settings_of(config, source),
+                made_by(config, source, model),
                 rank=ranks.rank,
                 world=ranks.world,
                 restart=restart,

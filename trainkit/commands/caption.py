@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     from trainkit.signals import Stop
 
     finishing = "what is on its way (once more: end at once; what was written stays)"
-    with Stop(finishing).listening() as stop:
+    with Stop(finishing, "while no caption was being made").listening() as stop:
         from trainkit.captioning.config import load_caption_run
 
         config = load_caption_run(options.run_file, options.overrides)

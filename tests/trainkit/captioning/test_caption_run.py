@@ -104,6 +104,16 @@ def test_other_prompts_under_the_same_name_are_refused_until_restarted(manifest:
     assert run(anew).asked == 10
 
 
+def test_servers_that_serve_another_model_are_told_apart(manifest: Path, server: str) -> None:
+    assert run(make_run(manifest, server, choose={"share": 0.5})).tally.captioned > 0
+    order(server, model="another")
+    assert run(make_run(manifest, server, choose={"share": 0.5})).asked == 0
+    with pytest.raises(TrainkitError, match=r"serve 'another' now; what is there was made by 'arithmetic"):
+        run(make_run(manifest, server))
+    assert run(make_run(manifest, server), restart=True).asked == 10
+    assert {addition.detail["model"] for addition in additions(manifest).values()} == {"another"}
+
+
 def test_a_broken_picture_is_named_and_asked_about_only_when_wanted(manifest: Path, server: str) -> None:
     picture = manifest.parent / "pictures" / "003.png"
     whole = picture.read_bytes()
@@ -157,7 +167,7 @@ def test_an_opening_is_kept_in_the_raw_text_and_gone_in_the_caption(manifest: Pa
     run(make_run(manifest, server, prompts=[prompt], clean={"lead_ins": False}))
     addition = additions(manifest)["001"]
     assert addition.detail["raw"].startswith("The image showcases a shape")
-    assert captions(manifest)["001"]["cog"].startswith("a shape")
+    assert captions(manifest)["001"]["cog"].startswith("A shape")
     assert addition.detail["prompt"].endswith('Begin your answer with the words "The image showcases".')
 
 

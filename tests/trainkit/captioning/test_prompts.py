@@ -169,5 +169,5 @@ def test_the_hash_is_of_all_that_decides_an_answer() -> None:
 def test_an_opening_is_asked_for_and_taken_off() -> None:
     prompt = PromptConfig(text="Go.", opening="The image showcases")
     assert prompt.ask(record(), WORDS) == 'Go. Begin your answer with the words "The image showcases".'
-    assert prompt.without_opening("the image  showcases a cat.") == "a cat."
+    assert prompt.without_opening("the image  showcases a cat.") == "A cat."
     assert prompt.without_opening("A cat. The image showcases.") == "A cat. The image showcases."
