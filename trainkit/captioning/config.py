@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from captionkit.policies import CleanCaptions
 from trainkit.additions.addition import check_name
+from trainkit.captioning.agreement import AgreementConfig
 from trainkit.captioning.choose import ChooseConfig
 from trainkit.captioning.gate import GateConfig
 from trainkit.captioning.local import LocalConfig
@@ -51,6 +52,7 @@ class CaptionConfig(BaseModel):
     clean: CleanCaptions = CleanCaptions()
     """How captions are cleaned: settings of captionkit's ``clean_captions``."""
     gate: GateConfig = GateConfig()
+    agreement: AgreementConfig = AgreementConfig()
 
     @field_validator("name")
     @classmethod
