@@ -17,6 +17,7 @@ from trainkit.errors import ModelError, TrainkitError
 from trainkit.modes import open_to_others
 from trainkit.sealed import flush, write_tensors
 from trainkit.tagging.backbone import Backbone, Pool
+from trainkit.tagging.curves import EVALUATION
 from trainkit.tagging.label import Label
 from trainkit.tagging.outputs import Outputs, Temperatures
 from trainkit.tagging.preprocess import Preprocessing, preprocessing_of
@@ -66,6 +67,7 @@ def write_tagger(folder: Path, about: About, backbone: Backbone, weights: Mappin
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ABOUT).unlink(missing_ok=True)
+        (folder / EVALUATION).unlink(missing_ok=True)  # Its thresholds are those of the weights before.
         shutil.rmtree(folder / "backbone", ignore_errors=True)
         backbone.config.save_pretrained(folder / "backbone")
         write_tensors(partial, dict(weights))

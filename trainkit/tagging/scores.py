@@ -58,7 +58,8 @@ class ScoreCache:
         if self.path is None:
             return
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            # From memory, because numpy leaves a damaged file open.
+            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as file:
                 keys, scores = file["keys"], file["scores"]
                 same = str(file["mark"]) == self.mark and scores.shape == (len(keys), width)
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
