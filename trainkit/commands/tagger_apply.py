@@ -145,13 +145,14 @@ def _run(options: argparse.Namespace) -> int:
 
 def _apply(options: argparse.Namespace) -> int:
     from trainkit.captioning.ranks import joined
-    from trainkit.tagging.apply import Effort
-    from trainkit.tagging.corrections import read_corrections
+    from trainkit.tagging.apply import Effort, kept_corrections
+    from trainkit.tagging.corrections import Corrections, read_corrections
     from trainkit.tagging.load import load_tagger
 
     config = _config(options)
     _refuse_false_launch()
-    corrections = read_corrections(*options.corrections) if options.corrections else None
+    given = read_corrections(*options.corrections) if options.corrections else ()
+    corrections = Corrections([*kept_corrections(options.manifest), *given])
     with joined() as ranks:
         tagger = load_tagger(options.tagger, device=options.device)
         plan = _plan(options, config, tagger)
@@ -242,7 +243,7 @@ def _plan(options: argparse.Namespace, config: ApplyConfig, tagger: Tagger) -> P
     curves = None
     if given.precision is not None and (evaluated or options.evaluation is not None):
         curves = read_evaluation(folder)
-    own, more = implications_of(tagger).edges(), config.implications.edges()
+    own, more = implications_of(options.tagger).edges(), config.implications.edges()
     edges = {name: [*own.get(name, ()), *more.get(name, ())] for name in {*own, *more}}
     config = config.model_copy(update={"thresholds": given, "implications": ImplicationGraph(edges)})
     return make_plan(tagger, config, curves=curves, fingerprint=fingerprint_of(options.tagger))

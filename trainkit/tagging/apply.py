@@ -22,7 +22,7 @@ from trainkit.captioning.ranks import Ranks
 from trainkit.keys import mixed
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.progress import bar_style
-from trainkit.tagging.corrections import Corrections
+from trainkit.tagging.corrections import Correction, Corrections
 from trainkit.tagging.counts import Counts, addition_of, counted
 from trainkit.tagging.decide import decide
 from trainkit.tagging.plan import Plan
@@ -72,6 +72,8 @@ def apply(
 ) -> Applied:
     """Tag all pictures that have none of these tags yet, and bring them into the manifest.
 
+    ``corrections`` are all that a person said, `kept_corrections` among them; they are kept in the folder.
+
     Raises TrainkitError for what is no prepared folder, for other settings than those of an earlier start
     (unless ``restart``), when the store does not answer, and when the disk is full; what was made is kept.
     """
@@ -97,7 +99,7 @@ def apply(
     if not ranks.speaks:
         return Applied(Counts(), tuple(problems), before, None)
     if corrections is not None and len(corrections):
-        _write_corrections(manifest, corrections)
+        _keep_corrections(manifest, corrections)
     merged = merge_additions(manifest, show=show)
     return Applied(counted(read_additions(manifest, plan.name)), tuple(problems), before, merged)
 
@@ -157,28 +159,27 @@ def _named(pictures: ManifestPictures, one: Scored) -> str:
     return problem if one.seen.record is not None else f"{pictures.where(one.seen.row)}: {problem}"
 
 
-def _write_corrections(manifest: Path, corrections: Corrections) -> None:
-    """Keep a person's word in the folder, over what was said before, so that it holds for every tagger."""
-    said: dict[str, dict[str, bool]] = {}
-    if PERSON in additions_in(manifest):
+def kept_corrections(manifest: Path) -> Iterator[Correction]:
+    """What a person said of a folder's pictures before, as it is kept there."""
+    if manifest.is_dir() and PERSON in additions_in(manifest):
         for old in read_additions(manifest, PERSON):
-            told = said.setdefault(old.id, {})
-            told |= {tag.name: True for tag in old.tags} | dict.fromkeys(old.denied, False)
-    before = {id: dict(told) for id, told in said.items()}
-    for correction in corrections:
-        said.setdefault(correction.id, {})[correction.tag] = correction.right
-    if said == before:
-        return
+            yield from (Correction(old.id, tag.name, True) for tag in old.tags)
+            yield from (Correction(old.id, name, False) for name in old.denied)
+
+
+def _keep_corrections(manifest: Path, corrections: Corrections) -> None:
+    """Keep a person's word in the folder, so that it holds for every tagger."""
     additions = [
         Addition(
             id,
             "",
-            tuple(Tag(tag, source=PERSON) for tag, right in told.items() if right),
-            denied=tuple(tag for tag, right in told.items() if not right),
+            tuple(Tag(one.tag, source=PERSON) for one in corrections.of(id) if one.right),
+            denied=tuple(one.tag for one in corrections.of(id) if not one.right),
         )
-        for id, told in said.items()
+        for id in dict.fromkeys(correction.id for correction in corrections)
     ]
-    write_additions(manifest, PERSON, {}, additions)
+    if set(corrections) != set(kept_corrections(manifest)):
+        write_additions(manifest, PERSON, {}, additions)
 
 
 def _all_of(ranks: Ranks, problems: list[str]) -> list[str]:

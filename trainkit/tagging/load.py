@@ -9,9 +9,9 @@ from captionkit import ImplicationGraph
 from trainkit.errors import ModelError
 from trainkit.file_hash import blake2b_of
 from trainkit.tagging.folder import is_tagger_folder
+from trainkit.tagging.folder import read_about as about_ours
 from trainkit.tagging.foreign_folder import open_folder, read_about
 from trainkit.tagging.tagger import Tagger
-from trainkit.tagging.trained import TrainedTagger
 
 _WEIGHTS = (".safetensors", ".onnx")
 
@@ -25,6 +25,8 @@ def load_tagger(path: Path, *, device: str = "cpu") -> Tagger:
     if not path.exists():
         raise ModelError(f"{path} is not there; a tagger is a folder with a model and its list of tags")
     if is_tagger_folder(path):
+        # Each kind brings its own libraries: seconds that others do not have to wait.
+        from trainkit.tagging.trained import TrainedTagger
         from trainkit.tagging.vit_tagger import torch_device
 
         return TrainedTagger(path, device=str(torch_device(device)))
@@ -43,14 +45,13 @@ def load_tagger(path: Path, *, device: str = "cpu") -> Tagger:
     return VitTagger(found, device)
 
 
-def implications_of(tagger: Tagger) -> ImplicationGraph:
-    """Which of its tags imply which, as far as the tagger itself knows."""
-    if not isinstance(tagger, TrainedTagger):
-        return ImplicationGraph({})
-    outputs = tagger.about.outputs
+def implications_of(path: Path) -> ImplicationGraph:
+    """Which tags of the tagger in a folder imply which, as far as the tagger itself knows."""
     edges: dict[str, list[str]] = {}
-    for special, general in outputs.implications:
-        edges.setdefault(outputs.labels[special].name, []).append(outputs.labels[general].name)
+    if is_tagger_folder(path):
+        outputs = about_ours(path).outputs
+        for special, general in outputs.implications:
+            edges.setdefault(outputs.labels[special].name, []).append(outputs.labels[general].name)
     return ImplicationGraph(edges)
 
 

@@ -174,7 +174,9 @@ def test_a_person_may_stand_without_a_source_or_as_human() -> None:
     assert [tag.name for tag in decide(scores, Record("p"), rules).tags] == ["night"]
     for source, kind in ((None, "contradicted"), ("human", "contradicted"), ("other", "taken")):
         decision = decide(scores, Record("p", (Tag("Day", None, source),)), rules)
-        assert decision.tags == () and getattr(decision, kind) == ("night",) and decision.there == ()
+        assert decision.tags == ()
+        assert getattr(decision, kind) == ("night",)
+        assert decision.there == ()
     decision = decide(scores, Record("p"), rules, Corrections([Correction("p", "night", False)]))
     assert [tag.name for tag in decision.tags] == ["dusk"], "the likeliest of what is left"
     assert decision.contradicted == ("night",)

@@ -81,7 +81,8 @@ def test_timms_weights_give_what_timm_gives(kind: dict[str, bool], activation: s
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     act = (lambda x: F.gelu(x, approximate="tanh")) if activation == "gelu_tanh" else F.gelu
     wanted = _as_timm(weights, images, 4, act, kind.get("gated", False))
-    assert network.side == 16 and network.num_outputs == 3
+    assert network.side == 16
+    assert network.num_outputs == 3
     torch.testing.assert_close(network(images), wanted, atol=2e-5, rtol=2e-5)
 
 
@@ -98,7 +99,8 @@ def test_a_jtp_folder_is_read_as_it_is_published(tmp_path: Path) -> None:
     weights = vit_weights(tags=3, gated=True)
     wanted = _as_timm(weights, torch.from_numpy(np.stack(prepared)), 4, F.gelu, True)
     np.testing.assert_allclose(scores, wanted.numpy(), atol=2e-5)
-    assert scores.min() >= 0 and scores.max() <= 1
+    assert scores.min() >= 0
+    assert scores.max() <= 1
 
 
 def test_logits_of_a_plain_head_become_probabilities(tmp_path: Path) -> None:
@@ -140,11 +142,11 @@ def test_other_networks_and_halves_of_one_are_told(tmp_path: Path) -> None:
         load_tagger(folder)
     (folder / "trainkit.toml").unlink()
     save_file(weights, file)
-    with pytest.raises(ModelError, match="heads = 12 in trainkit.toml"):
+    with pytest.raises(ModelError, match=r"heads = 12 in trainkit\.toml"):
         load_tagger(folder)
     (folder / "trainkit.toml").write_text("heads = 4\n")
     (folder / "tags.json").write_text('{"a": 0}')
-    with pytest.raises(ModelError, match="has 1 tags, but .* has 3 outputs"):
+    with pytest.raises(ModelError, match=r"has 1 tags, but .* has 3 outputs"):
         load_tagger(folder)
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(ModelError, match="cannot be loaded"):
