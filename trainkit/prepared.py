@@ -57,8 +57,7 @@ class Added(BaseModel):
     known: _Count = 0
     """Tags that were there already, under another source."""
     denied: _Count = 0
-    """Tags that were not added as a person says they are wrong; of a person's own corrections, tags of others
-    that were taken out."""
+    """Tags that were not added as a person says they are wrong; of a person's corrections, all such words."""
     stale: _Count = 0
     """Lines that were made from a picture that has changed since."""
     gone: _Count = 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from captionkit import Prose, Tag
+from captionkit.readers.separators import SEPARATOR
 from trainkit.errors import TrainkitError
 
 PERSON = "human"
@@ -36,7 +37,8 @@ class Addition:
     def line(self) -> str:
         """This as one line of JSON, with its end; what is empty is left out.
 
-        The id is first, so that lines can be found by it without reading them whole.
+        The id is first, so that lines can be found by it without reading them whole. Raises TrainkitError for
+        a tag that cannot be kept.
         """
         told: dict[str, Any] = {"id": self.id, "digest": self.digest}
         if self.tags:
@@ -85,6 +87,8 @@ def check_name(name: str, *, person: bool = False) -> None:
 
 
 def _tag_object(tag: Tag) -> dict[str, Any]:
+    if SEPARATOR in tag.name:
+        raise TrainkitError(f"tag {tag.name!r}: {SEPARATOR} parts the tags of a record and can be in none")
     score = None if tag.score is None else float(tag.score)  # Perhaps numpy's, which is no JSON.
     told = {"name": tag.name, "category": tag.category, "source": tag.source, "score": score}
     return {key: value for key, value in told.items() if value is not None}
@@ -93,6 +97,8 @@ def _tag_object(tag: Tag) -> dict[str, Any]:
 def _tag(entry: Any) -> Tag:
     if unknown := sorted(set(entry) - {"name", "category", "source", "score"}):
         raise ValueError(f"a tag has {unknown[0]!r}")
+    if SEPARATOR in entry["name"]:
+        raise ValueError(f"the tag {entry['name']!r} holds {SEPARATOR}")
     score = entry.get("score")
     if score is not None and (isinstance(score, bool) or not math.isfinite(score)):
         raise ValueError(f"a tag's score is {score!r}")

@@ -85,7 +85,8 @@ def merge_additions(
     with out_folder(manifest) as folder:
         before = read_prepared(manifest)
         digests = {name: file_digest(file_of(manifest, name)) for name in additions_in(manifest)}
-        if not again and digests == {name: added.digest for name, added in before.additions.items()}:
+        there = {name: added.digest for name, added in before.additions.items()}
+        if digests == there and not (again and there):
             return Merged(manifest, before.rows, False, before.fingerprint, before.additions)
         for name in digests.keys() - {PERSON}:
             check_free(manifest, name)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
-from captionkit import Prose, Record, Tag
+from captionkit import Prose, Record
 from captionkit.record import fold
 from trainkit.additions.addition import PERSON, Addition
 
@@ -22,30 +22,29 @@ def with_additions(
     All tags and captions whose source is in ``owned`` are dropped: additions of these names made them. Others
     stay as they are and where they are, but for tags that a person denies. Then each addition's own are
     added at the end: a tag only when none of its spelling (`captionkit.record.fold`) is there and nobody
-    denies it. ``count`` is told (name, "tags" | "captions" | "known" | "denied").
+    denies it. ``count`` is told (name, "tags" | "captions" | "known" | "denied"): how many are in the record
+    now, how many of others were there already, and how many a person denies.
     """
-    denied = {fold(tag): name for name, addition in additions for tag in addition.denied if name == PERSON}
-    tags: list[Tag] = []
-    for tag in record.tags:
-        if tag.source in owned:
-            continue
-        if denied and fold(tag.name) in denied:
-            count[PERSON, "denied"] += 1
-        else:
-            tags.append(tag)
+    denied = {fold(tag) for name, addition in additions for tag in addition.denied if name == PERSON}
+    tags = [t for t in record.tags if t.source not in owned and not (denied and fold(t.name) in denied)]
     prose = [piece for piece in record.prose if piece.source not in owned]
     there = {fold(tag.name) for tag in tags}
+    own_before = {tag for tag in tags if tag.source == PERSON}
     for name, addition in additions:
-        for tag in addition.tags:
+        count[name, "denied"] += len(addition.denied) if name == PERSON else 0
+        for tag in (replace(tag, source=name) for tag in addition.tags):
             spelling = fold(tag.name)
-            if spelling in there:
+            if tag in own_before:  # Nobody drops what a person added before.
+                own_before.remove(tag)
+                count[name, "tags"] += 1
+            elif spelling in there:
                 count[name, "known"] += 1
             elif spelling in denied:
                 count[name, "denied"] += 1
             else:
                 count[name, "tags"] += 1
                 there.add(spelling)
-                tags.append(replace(tag, source=name))
+                tags.append(tag)
         for piece in addition.prose:
             own = Prose(piece.text.strip(), name)
             if own.text and own not in prose:
