@@ -14,8 +14,9 @@ from typing import Any
 
 from trainkit.additions.finished import read_additions
 from trainkit.additions.journal import Journal, open_journal
+from trainkit.additions.lines import header_of
 from trainkit.additions.merge import Merged, merge_additions
-from trainkit.additions.places import check_prepared
+from trainkit.additions.places import check_prepared, file_of
 from trainkit.captioning.captioner import Captioner
 from trainkit.captioning.choose import Choice
 from trainkit.captioning.config import CaptionConfig
@@ -140,7 +141,7 @@ def caption(
         # What was cleaned or judged by other settings before is judged by these; then all goes in.
         tally = Tally()
         for source in config.sources:
-            judge_again(config.data, source, made_by(config, source, model), judge)
+            judge_again(config.data, source, judge)
             for addition in read_additions(config.data, source):
                 tally.add(addition)
         merged = merge_additions(config.data, show=show)
@@ -179,12 +180,14 @@ def _ask_all(
         raise Stopped(stopped.number, told) from None
 
 
-def judge_again(manifest: Path, source: str, settings: Mapping[str, Any], judge: Judge) -> int:
+def judge_again(manifest: Path, source: str, judge: Judge) -> int:
     """Clean and judge what was finished by other settings, from what the model said; how many there were."""
     changed = 0
     if all(judge.again(addition, source) is addition for addition in read_additions(manifest, source)):
         return 0
-    with open_journal(manifest, source, settings) as journal:
+    header = header_of(file_of(manifest, source))
+    assert header is not None  # Its lines were read.
+    with open_journal(manifest, source, header.settings) as journal:
         for addition in read_additions(manifest, source):
             if (again := judge.again(addition, source)) is not addition:
                 journal.append([again])

@@ -49,13 +49,14 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from trainkit.additions.lines import header_of
     from trainkit.additions.merge import merge_additions
-    from trainkit.additions.places import FOLDER, check_prepared
+    from trainkit.additions.places import FOLDER, check_prepared, file_of
     from trainkit.captioning.config import load_caption_run
     from trainkit.captioning.judged import Judge
     from trainkit.captioning.quality import look
     from trainkit.captioning.quality_page import write_quality
-    from trainkit.captioning.run import judge_again, settings_of
+    from trainkit.captioning.run import judge_again
     from trainkit.manifest_pictures import ManifestPictures
 
     config = load_caption_run(options.run_file, options.overrides)
@@ -65,7 +66,9 @@ def _run(options: argparse.Namespace) -> int:
     quality = look(pictures, config.sources, judge, config.agreement, shown=options.n)
     if options.write and quality.changed:
         for source in config.sources:
-            judge_again(config.data, source, settings_of(config, source), judge)
+            header = header_of(file_of(config.data, source))
+            assert header is not None  # It was read just now.
+            judge_again(config.data, source, header.settings, judge)
         merge_additions(config.data, show=not options.json)
     path = options.out or config.data / FOLDER / f"{config.name}.quality.html"
     write_quality(config, pictures, quality, path, written=options.write)
