@@ -49,9 +49,8 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from trainkit.additions.lines import header_of
     from trainkit.additions.merge import merge_additions
-    from trainkit.additions.places import FOLDER, check_prepared, file_of
+    from trainkit.additions.places import FOLDER, check_prepared
     from trainkit.captioning.config import load_caption_run
     from trainkit.captioning.judged import Judge
     from trainkit.captioning.quality import look
@@ -66,9 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     quality = look(pictures, config.sources, judge, config.agreement, shown=options.n)
     if options.write and quality.changed:
         for source in config.sources:
-            header = header_of(file_of(config.data, source))
-            assert header is not None  # It was read just now.
-            judge_again(config.data, source, header.settings, judge)
+            judge_again(config.data, source, judge)
         merge_additions(config.data, show=not options.json)
     path = options.out or config.data / FOLDER / f"{config.name}.quality.html"
     write_quality(config, pictures, quality, path, written=options.write)
