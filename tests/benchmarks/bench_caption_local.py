@@ -1,6 +1,6 @@
 """Captions a second of a model on this machine, one picture at a time and in batches.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/bench_caption_local.py              # the tests' tiny random LLaVA
+    OMP_NUM_THREADS=1 python tests/benchmarks/bench_caption_local.py           # the tests' tiny random LLaVA
     python tests/benchmarks/bench_caption_local.py --model FOLDER --batches 1 8 32
 
 With the tiny model (81,000 parameters) the figures say what the machinery around a model costs, and what
