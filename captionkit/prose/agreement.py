@@ -75,7 +75,7 @@ class _Caption:
     __slots__ = ("_runs", "denied", "left", "sentences")
 
     def __init__(self, text: str) -> None:
-        plain = hide_quotes(text)[0].replace("\u2019", "'")
+        plain = hide_quotes(text)[0].replace("\u2019", "'").replace("_", " ")
         self.sentences = [_plain(sentence) for sentence in split_sentences(plain)]
         self.denied = [list(negated(sentence)) for sentence in self.sentences]
         self.left: list[str] = []

@@ -106,7 +106,7 @@ class Quality:
         self.captioned += 1
         text = " ".join(piece.text for piece in now.prose)
         words = text.split()
-        if text != now.detail.get("answer", now.detail.get("raw")):
+        if text != answer_of(now):
             self.mended += 1
             if len(self.cleaned) < self.shown:
                 self.cleaned.append(now)
@@ -136,6 +136,11 @@ class Quality:
         }
 
 
+def answer_of(addition: Addition) -> str:
+    """What the model said, less an opening that it was given."""
+    return str(addition.detail.get("answer", addition.detail.get("raw", "")))
+
+
 def look(
     pictures: ManifestPictures,
     sources: Iterable[str],
@@ -158,8 +163,7 @@ def look(
                 told = denied_tags(text, [tag.name for tag in record.tags], exclusive=agreement.exclusive)
             quality.add(before, now, record, row, told)
     for addition in quality.cleaned:
-        answer = str(addition.detail.get("answer", addition.detail.get("raw", "")))
-        quality.rules.update({change.rule for change in judge.clean.changes(answer)})
+        quality.rules.update({change.rule for change in judge.clean.changes(answer_of(addition))})
     return quality
 
 

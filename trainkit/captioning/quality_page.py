@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.additions.addition import Addition
-from trainkit.captioning.cards import card_of
 from trainkit.captioning.config import CaptionConfig
-from trainkit.captioning.quality import Denying, Quality
+from trainkit.captioning.quality import Denying, Quality, answer_of
+from trainkit.captioning.struck import struck
 from trainkit.errors import StoreError
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.pages.page import page
@@ -30,16 +30,15 @@ def write_quality(
         data=config.data.name,
         quality=quality,
         figures=_figures(quality),
-        differing=[(_told(before), _told(now)) for before, now in quality.differing],
+        differing=[_difference(before, now) for before, now in quality.differing],
         denials=_denials(pictures, quality.denials),
         refusals={
-            fault: [_short(str(one.detail.get("raw", ""))) for one in some]
+            fault: list(dict.fromkeys(_short(answer_of(one)) for one in some))
             for fault, some in quality.refusals.items()
         },
-        cleaned=[card_of(addition, None, None) for addition in quality.cleaned],
+        cleaned=[{"id": one.id, "pieces": struck(_answer(one), _text(one))} for one in quality.cleaned],
         openings=[(words, count) for words, count in quality.openings.most_common(12) if count > 1],
         written=written,
-        prompts_open=False,
     )
     replace_whole(path, text.encode("utf-8", "replace"))
 
@@ -55,9 +54,14 @@ def _figures(quality: Quality) -> list[tuple[str, str]]:
     ]
 
 
-def _told(addition: Addition) -> dict[str, Any]:
-    text = " ".join(piece.text for piece in addition.prose) or str(addition.detail.get("cleaned", ""))
-    return {"id": addition.id, "text": text, "faults": [str(f) for f in addition.detail.get("faults") or ()]}
+def _difference(before: Addition, now: Addition) -> dict[str, Any]:
+    """One caption as it was and as it would be."""
+    return {
+        "id": now.id,
+        "was": [str(fault) for fault in before.detail.get("faults") or ()],
+        "faults": [str(fault) for fault in now.detail.get("faults") or ()],
+        "pieces": struck(str(before.detail.get("cleaned", "")), str(now.detail.get("cleaned", ""))),
+    }
 
 
 def _denials(pictures: ManifestPictures, denials: list[Denying]) -> list[dict[str, Any]]:
@@ -74,7 +78,7 @@ def _denials(pictures: ManifestPictures, denials: list[Denying]) -> list[dict[st
             {
                 "id": one.addition.id,
                 "picture": None if image is None else thumbnail(image),
-                "text": " ".join(piece.text for piece in one.addition.prose),
+                "text": _text(one.addition),
                 "denials": one.denials,
                 "tags": [] if record is None else [tag.name for tag in record.tags],
             }
@@ -85,3 +89,11 @@ def _denials(pictures: ManifestPictures, denials: list[Denying]) -> list[dict[st
 def _short(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"
+
+
+def _text(addition: Addition) -> str:
+    return " ".join(piece.text for piece in addition.prose)
+
+
+def _answer(addition: Addition) -> str:
+    return " ".join(answer_of(addition).split())
