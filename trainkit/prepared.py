@@ -65,6 +65,20 @@ class Added(BaseModel):
     damaged: _Count = 0
     """Lines that cannot be read."""
 
+    def described(self) -> str:
+        """The same in words."""
+        pictures = some(self.pictures, "picture")
+        told = [f"{some(self.tags, 'tag')} and {some(self.captions, 'caption')} for {pictures}"]
+        for count, what, why in (
+            (self.known, "tag", "there already"),
+            (self.denied, "tag", "wrong, says a person"),
+            (self.stale, "picture", "changed since, left out: make them again"),
+            (self.gone, "picture", "not here"),
+            (self.damaged, "line", "damaged"),
+        ):
+            told += [f"{some(count, what)} {why}"] if count else []
+        return "; ".join(told)
+
 
 class Prepared(BaseModel):
     """The content of manifest.json. What a later version adds is passed over."""
@@ -103,6 +117,11 @@ class Prepared(BaseModel):
     def root_from(self, folder: Path) -> str:
         """The root as a path or URL that no longer hangs on the folder."""
         return self.root if "://" in self.root else str(folder / self.root)
+
+
+def some(count: int, what: str) -> str:
+    """A number of things, in words."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _times(counted: tuple[str, int]) -> int:

@@ -19,7 +19,7 @@ from trainkit.prepare.folder import OutFolder, file_digest, out_folder, write_fl
 from trainkit.prepare.merged import MergedRows, merge_rows
 from trainkit.prepare.parts import PartWriter
 from trainkit.prepare.settings import rows_per_part
-from trainkit.prepared import SUMMARY, Added, Prepared, read_prepared
+from trainkit.prepared import SUMMARY, Added, Prepared, read_prepared, some
 
 _SHOWN = 5
 """So many damaged lines are named."""
@@ -42,29 +42,10 @@ class Merged:
     def describe(self) -> str:
         """A line for each addition, and what should be looked at."""
         does = "written anew" if self.changed else "had all of it already"
-        lines = [f"{self.manifest}: {_some(self.rows, 'picture')}, {does}"]
-        lines += [f"  {name}: {described(added)}" for name, added in self.additions.items()]
+        lines = [f"{self.manifest}: {some(self.rows, 'picture')}, {does}"]
+        lines += [f"  {name}: {added.described()}" for name, added in self.additions.items()]
         lines += [f"  {place}" for place in self.damaged[:_SHOWN]]
         return "\n".join(lines)
-
-
-def described(added: Added) -> str:
-    """What became of one addition, in words."""
-    tags, captions, pictures = added.tags, added.captions, added.pictures
-    told = [f"{_some(tags, 'tag')} and {_some(captions, 'caption')} for {_some(pictures, 'picture')}"]
-    for count, what, why in (
-        (added.known, "tag", "there already"),
-        (added.denied, "tag", "wrong, says a person"),
-        (added.stale, "picture", "changed since, left out: make them again"),
-        (added.gone, "picture", "not here"),
-        (added.damaged, "line", "damaged"),
-    ):
-        told += [f"{_some(count, what)} {why}"] if count else []
-    return "; ".join(told)
-
-
-def _some(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def merge_additions(

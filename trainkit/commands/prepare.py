@@ -118,8 +118,22 @@ def _run(options: argparse.Namespace) -> int:
         print(json.dumps(summary(prepared), indent=2))
         return 0
     print(describe(prepared))
-    print(f"next: trainkit check run.toml data.path={shlex.quote(str(options.out))}")
+    print(_next(options.out))
     return 0
+
+
+def _next(out: Path) -> str:
+    """What to do now: look at the pictures first when of none of them anything is known."""
+    from trainkit.manifest import Manifest
+
+    manifest, place = Manifest(out), shlex.quote(str(out))
+    if manifest.num_untold() < len(manifest):
+        return f"next: trainkit check run.toml data.path={place}"
+    return (
+        "no picture has tags or captions yet\n"
+        f"next: trainkit tagger apply TAGGER {place}\n"
+        f"  or: trainkit caption caption.toml data={place}"
+    )
 
 
 def _config(options: argparse.Namespace) -> Any:

@@ -55,6 +55,8 @@ class OutFolder:
         """Finish what a killed run had all of, and delete what it had half of."""
         if (self.new / SUMMARY).is_file():
             self._move()
+        elif is_prepared(self.path) and (parts := _parts(self.path / SUMMARY)):
+            self._sweep(parts)
         shutil.rmtree(self.new, ignore_errors=True)
         shutil.rmtree(self.base, ignore_errors=True)
         for left in self.work.glob(".*"):  # Spools carry the number of a process that is gone.
@@ -72,12 +74,16 @@ class OutFolder:
         self._sync(self.path)
         os.replace(self.new / SUMMARY, self.path / SUMMARY)
         self._sync(self.path)
-        for old in self.path.glob("part-*.arrow"):
-            if old.name not in kept:
-                old.unlink()
+        self._sweep(kept)
         if not order["settings"]["quarantine"]:
             (self.path / "quarantine.txt").unlink(missing_ok=True)
         self._sync(self.path)
+
+    def _sweep(self, kept: set[str]) -> None:
+        """Delete parts that the manifest does not name: those of the one before."""
+        for old in self.path.glob("part-*.arrow"):
+            if old.name not in kept:
+                old.unlink()
 
     @staticmethod
     def _sync(folder: Path) -> None:
@@ -87,6 +93,14 @@ class OutFolder:
             os.fsync(opened)
         finally:
             os.close(opened)
+
+
+def _parts(summary: Path) -> set[str]:
+    """The parts that a manifest.json names; empty for one that is damaged."""
+    try:
+        return {part["file"] for part in json.loads(summary.read_text(encoding="utf-8"))["parts"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
 
 
 @contextlib.contextmanager

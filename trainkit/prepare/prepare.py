@@ -26,6 +26,7 @@ from trainkit.prepare.folder import WORK, OutFolder, out_folder, write_flushed
 from trainkit.prepare.merged import merge_rows
 from trainkit.prepare.parts import Part, PartWriter
 from trainkit.prepare.problem_file import problem_file
+from trainkit.prepare.problems import Fault
 from trainkit.prepare.scan import Scan, problem_of
 from trainkit.prepare.settings import PrepareConfig
 from trainkit.prepared import SUMMARY, Added
@@ -167,7 +168,9 @@ def _nothing_usable(sums: Sums) -> str:
     told = ", ".join(f"{name} {count:,}" for name, count in sums.problems.most_common())
     first = next((problem for shown in sums.examples.values() for problem in shown), None)
     such = "" if first is None else f", such as {first.name}: {first.detail}"
-    return f"no picture can be used ({told}){such}"
+    untold = Fault.EMPTY.value in sums.problems
+    hint = "; --untagged takes pictures of which nothing is known" if untold else ""
+    return f"no picture can be used ({told}){such}{hint}"
 
 
 def _source(data: Path | str, out: Path, format: Format | None, settings: PrepareConfig) -> Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainkit.amounts import gigabytes
 from trainkit.prepare.prepare import Prepared
-from trainkit.prepare.problems import is_fault, meaning
+from trainkit.prepare.problems import Fault, is_fault, meaning
 
 
 def summary(prepared: Prepared) -> dict[str, object]:
@@ -19,6 +19,7 @@ def summary(prepared: Prepared) -> dict[str, object]:
         "bytes": sum(part["bytes"] for part in prepared.parts),
         "fingerprint": prepared.fingerprint,
         "found": prepared.found,
+        "additions": {name: added.model_dump() for name, added in prepared.additions.items()},
     }
 
 
@@ -35,4 +36,7 @@ def describe(prepared: Prepared) -> str:
         for problem in sorted(prepared.found, key=lambda name: (not is_fault(name), -prepared.found[name])):
             lines.append(f"  {prepared.found[problem]:>{width},}  {problem:<18} {meaning(problem)}")
         lines.append(f"each by name in {prepared.folder / 'problems.jsonl'}, shown in report.html")
+    if Fault.EMPTY.value in prepared.found:
+        lines.append("pictures of which nothing is known are taken with --untagged")
+    lines += [f"added by {name}: {added.described()}" for name, added in prepared.additions.items()]
     return "\n".join(lines)
