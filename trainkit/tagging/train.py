@@ -140,7 +140,7 @@ def _train(setup: TaggerSetup, stop: Stop) -> TaggerResult:
             if training.average is not None:
                 training.average.update(training.trained, training.steps)
             if log is not None:
-                entry = {"samples_seen": training.samples_seen, "loss": total_loss / group, "lr": lr}
+                entry = {"samples": training.samples_seen, "loss": total_loss / group, "lr": lr}
                 entry |= {"grad_norm": norm, "seconds": round(time.monotonic() - started, 2)}
                 log.write(entry)
             bar.update(group)
@@ -299,7 +299,7 @@ def _keep_best(setup: TaggerSetup, training: Training) -> Verdict | None:
 def _entry(training: Training, verdict: Verdict) -> dict[str, Any]:
     average = verdict.mean_average_precision
     return {
-        "samples_seen": training.samples_seen,
+        "samples": training.samples_seen,
         "mean_average_precision": average if math.isfinite(average) else None,
         "accuracy": verdict.by_group,
         "best_at": training.best_at,
