@@ -5,34 +5,31 @@ The event loop runs in a thread of its own. Requests are drawn, and answers give
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import json
 import os
 import re
-import threading
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trainkit.captioning.captioner import Answer, Captioner, Request
 from trainkit.captioning.sampling import Sampling
+from trainkit.captioning.server_address import key_from, usable_url
 from trainkit.captioning.server_asking import Asking
 from trainkit.captioning.server_body import body_of
 from trainkit.captioning.server_connection import Connections
 from trainkit.captioning.server_failures import Failed, ServerError
 from trainkit.captioning.server_fleet import EndPoint, Fleet
+from trainkit.captioning.server_loop import Loop
 from trainkit.captioning.server_models import agree, served, survey
 from trainkit.captioning.server_picture import PictureForm
 from trainkit.captioning.server_rates import RateConfig, Rates
 from trainkit.captioning.server_retry import RetryConfig
-
-T = TypeVar("T")
 
 _SECRET = re.compile(r"secret|passw|authorization|cookie|credential|api_?key|^auth$|_token$", re.I)
 _OURS = frozenset({"model", "messages", "stream", "n"})
@@ -78,7 +75,7 @@ class ServerConfig(BaseModel):
     @field_validator("urls")
     @classmethod
     def _usable(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        usable = tuple(_usable_url(url) for url in urls)
+        usable = tuple(usable_url(url) for url in urls)
         if len(set(usable)) != len(usable):
             raise ValueError("names one end point twice; concurrency sends it more at a time")
         return usable
@@ -124,17 +121,15 @@ class ServerCaptioner(Captioner):
 
     def __init__(self, config: ServerConfig, sampling: Sampling) -> None:
         self._config = config
-        self._key = _key_from(config.api_key_env)
+        self._key = key_from(config.api_key_env)
         total = config.concurrency * len(config.urls)
         self._room = total + max(2, min(total // 4, 64))
         """Requests that are in flight or encoded and waiting."""
         self._encoders = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "caption-encoder")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="caption-servers", daemon=True)
-        self._thread.start()
+        self._loop = Loop("caption-servers")
         self._connections: Connections | None = None
         try:
-            self._model = self._run(self._start(sampling))
+            self._model = self._loop.run(self._start(sampling))
         except BaseException:
             self.close()
             raise
@@ -156,7 +151,7 @@ class ServerCaptioner(Captioner):
                     request = next(waiting, None)
                     more = request is not None
                     if request is not None:
-                        future = self._submit(self._asking.answer(request))
+                        future = self._loop.submit(self._asking.answer(request))
                         asked.add(future)
                         future.add_done_callback(done.put)
                 for future in _finished(done, wait=bool(asked) and (not more or len(asked) >= self._room)):
@@ -177,16 +172,13 @@ class ServerCaptioner(Captioner):
 
     def take_notes(self) -> tuple[str, ...]:
         """What happened to end points since this was last called: which rest, which answer again."""
-        return self._run(self._noted())
+        return () if self._loop.stopped else self._loop.run(self._noted())
 
     def close(self) -> None:
-        if self._loop.is_closed():
+        if self._loop.stopped:
             return
-        self._run(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._encoders.shutdown()
+        self._loop.stop(self._connections.close() if self._connections is not None else None)
+        self._encoders.shutdown(cancel_futures=True)
 
     async def _start(self, sampling: Sampling) -> str:
         """Connections, and the model's name."""
@@ -227,21 +219,6 @@ class ServerCaptioner(Captioner):
     async def _noted(self) -> tuple[str, ...]:
         return self._fleet.take_notes()
 
-    async def _end(self) -> None:
-        own = asyncio.current_task()
-        tasks = [task for task in asyncio.all_tasks() if task is not own]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._connections is not None:
-            await self._connections.close()
-
-    def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._submit(work).result()
-
     def _cancel(self, asked: Iterable[Future[Answer]]) -> None:
         """Ask the servers for none of these any more."""
         for future in asked:
@@ -268,37 +245,3 @@ async def _answers_probe(connections: Connections, model: str, end: EndPoint) ->
         return False
     agree(model, {end.url: names})
     return True
-
-
-def _usable_url(url: str) -> str:
-    """``url`` without a slash at its end. The errors show nothing that may be a password."""
-    try:
-        parts = urlsplit(url)
-        host, secret = parts.hostname, "@" in url
-        _ = parts.port  # Raises for a port that is none.
-    except ValueError:
-        raise ValueError("holds what is no URL") from None
-    if secret:
-        raise ValueError(
-            f"of {host or 'a server'} holds a name or password, and this is written beside the results; put "
-            "the key into an environment variable and its name into api_key_env"
-        )
-    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise ValueError(f"holds {url!r}, must be such as http://127.0.0.1:8000/v1")
-    if parts.query or parts.fragment:
-        raise ValueError(f"of {host} holds a query or fragment (? or #), which end points do not have")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
-    return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
-
-
-def _key_from(name: str | None) -> str:
-    if name is None:
-        return ""
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise ServerError(
-            f"the environment has no {name}; set it to the key (export {name}=...), then run again"
-        )
-    if not re.fullmatch(r"[!-~]+", key):
-        raise ServerError(f"{name} in the environment holds what no key can: spaces, or letters beyond ASCII")
-    return key

@@ -49,13 +49,13 @@ class Asking:
         start = time.monotonic()
         self._left += 1
         try:
-            return await self._answer(request, start)
+            return await self._answer(request)
         except Refused as refusal:
             return Answer.failed(request.key, str(refusal), seconds=time.monotonic() - start)
         finally:
             self._left -= 1
 
-    async def _answer(self, request: Request, start: float) -> Answer:
+    async def _answer(self, request: Request) -> Answer:
         body = await self._encoded(request)
         failures = 0
         last: Failed | None = None

@@ -30,20 +30,28 @@ class Connections:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "trainkit"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        self._clients = {
-            url: httpx.AsyncClient(
-                headers=headers,
-                verify=trusted,
-                # A proxy of the environment is not asked for what is on this machine.
-                trust_env=not _is_here(url),
-                follow_redirects=False,
-                timeout=httpx.Timeout(None, connect=retry.connect_timeout),
-                limits=httpx.Limits(
-                    max_connections=None, max_keepalive_connections=concurrency, keepalive_expiry=_KEPT_S
-                ),
-            )
-            for url in urls
-        }
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=concurrency, keepalive_expiry=_KEPT_S
+        )
+        try:
+            self._clients = {
+                url: httpx.AsyncClient(
+                    headers=headers,
+                    verify=trusted,
+                    # A proxy of the environment is not asked for what is on this machine.
+                    trust_env=not _is_here(url),
+                    follow_redirects=False,
+                    timeout=httpx.Timeout(None, connect=retry.connect_timeout),
+                    limits=limits,
+                )
+                for url in urls
+            }
+        except (ValueError, ImportError):
+            # Not said which: its URL may hold a password.
+            raise ServerError(
+                "the proxy that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used; "
+                "mend it, leave this server out of it (NO_PROXY), or for socks5:// install httpx[socks]"
+            ) from None
 
     async def ask(self, url: str, body: bytes) -> bytes:
         """What /chat/completions answers. Raises Refused, Failed or ServerError."""

@@ -107,6 +107,18 @@ def test_the_key_comes_from_the_environment_and_stands_in_no_error(monkeypatch: 
             assert not wrong or wrong not in str(caught.value)
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with caption_server() as url:
+        ServerConfig(urls=(url,)).open(Sampling()).close()
+    with pytest.raises(ServerError, match="cannot be reached"):
+        ServerConfig(urls=("http://a.test",)).open(Sampling())
+    monkeypatch.setenv("HTTP_PROXY", f"gopher://me:{KEY}@127.0.0.1:1")
+    with pytest.raises(ServerError, match="the proxy that the environment names") as caught:
+        ServerConfig(urls=("http://a.test",)).open(Sampling())
+    assert KEY not in str(caught.value)
+
+
 def test_the_model_is_the_only_one_that_is_served() -> None:
     with caption_server() as one, caption_server(model="another") as other:
         with ServerConfig(urls=(one,)).open(Sampling()) as captioner:
