@@ -151,7 +151,7 @@ class _Field:
         """[N]: the share from which on each picture is chosen; below 0: at any share."""
         way, sizes = self._config.way, np.frombuffer(self._sizes, dtype=np.uint32)
         if way == "random":
-            return hashes / np.float64(1 << 64)
+            return (hashes >> np.uint64(11)) / np.float64(1 << 53)  # Below 1, to the last bit.
         if way == "fewest tags":
             ranks = np.empty(len(sizes), dtype=np.float64)
             ranks[np.lexsort((hashes, sizes))] = np.arange(len(sizes))

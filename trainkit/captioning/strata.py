@@ -28,6 +28,8 @@ def lowest_ranks(
     their own. The first ``at_least`` pictures of a tag get a rank from -1 to 0.
     """
     num = len(hashes)
+    if num == 0:
+        return np.empty(0, dtype=np.float64)
     by_hash = np.argsort(hashes, kind="stable")
     places = np.empty(num, dtype=np.uint64)
     places[by_hash] = np.arange(num, dtype=np.uint64)
