@@ -7,7 +7,7 @@ once. A picture that cannot be had is reported with its row, and stops nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,7 +87,9 @@ class ManifestPictures:
         the table says none."""
         return self.manifest.digest(row).hex()
 
-    def images(self, rows: Iterable[int], *, threads: int = 2, ahead: int = 16) -> Iterator[Seen]:
+    def images(
+        self, rows: Iterable[int], *, threads: int = 2, ahead: int = 16
+    ) -> Generator[Seen, None, None]:
         """The pictures of some rows, in their order; ``ahead`` at most are in memory besides the one that is
         handed out.
 

@@ -75,9 +75,9 @@ class Journal:
         """
         lines = []
         for addition in additions:
-            for piece in (*addition.tags, *addition.prose):
-                if piece.source != self.header.name:
-                    raise ValueError(f"{piece!r} is in the addition {self.header.name!r}: its source must be")
+            sources = {t.source for t in addition.tags} | {p.source for p in addition.prose}
+            if other := sources - {self.header.name}:
+                raise ValueError(f"the source is {other.pop()!r}, must be {self.header.name!r}: {addition}")
             lines.append(addition.line())
         left = memoryview("".join(lines).encode("ascii"))
         whole = self._end + len(left)

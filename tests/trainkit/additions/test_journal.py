@@ -172,7 +172,7 @@ def test_what_bears_another_source_is_refused(manifest: Path) -> None:
             Addition("0", "", (), (Prose("A."),)),
             Addition("0", "", (Tag("a", source="human"),)),
         ):
-            with pytest.raises(ValueError, match="its source must be"):
+            with pytest.raises(ValueError, match="must be 'wd'"):
                 journal.append([wrong])
     person = open_journal(manifest, "human", HOW)
     with pytest.raises(TrainkitError, match="kept for what a person says"), person:

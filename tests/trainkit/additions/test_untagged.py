@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from captionkit import CaptionPipeline
 from tests.trainkit.additions.known import ROWS, put_pictures, records_in
@@ -19,6 +20,7 @@ from trainkit.data_config import DataConfig
 from trainkit.errors import TrainkitError
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.pictures import read_data
+from trainkit.place import Place
 from trainkit.prepare import PrepareConfig, prepare
 
 UNTAGGED = PrepareConfig(untagged=True)
@@ -137,11 +139,14 @@ def test_no_more_pictures_are_decoded_than_may_be(
 ) -> None:
     prepare(data, tmp_path / "manifest", UNTAGGED, processes=1)
     pictures = ManifestPictures.open(tmp_path / "manifest")
-    decoded: list[int] = []
+    decoded: list[str] = []
     real = ManifestPictures._decoded
-    monkeypatch.setattr(
-        ManifestPictures, "_decoded", lambda self, place: (decoded.append(1), real(self, place))[1]
-    )
+
+    def noted(self: ManifestPictures, place: Place) -> Image.Image:
+        decoded.append(place.name)
+        return real(self, place)
+
+    monkeypatch.setattr(ManifestPictures, "_decoded", noted)
     for count, _ in enumerate(pictures.images(row % ROWS for row in range(60)), 1):
         assert len(decoded) <= count + 16
     decoded.clear()
