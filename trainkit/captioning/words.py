@@ -77,9 +77,9 @@ def harmless(text: str, longest: int) -> str:
         for letter in text
         if letter.isspace() or letter in _JOINERS or unicodedata.category(letter)[0] != "C"
     )
-    while (without := _CHAT_MARK.sub(" ", seen)) != seen:  # What is left of one may make another.
-        seen = without
-    return " ".join(_SPEAKER.sub(r"\1", seen).split())[:longest].strip()
+    # A space in a mark's place, so that what is left of it cannot make another.
+    spoken = _SPEAKER.sub(r"\1", _CHAT_MARK.sub(" ", seen))
+    return " ".join(spoken.split())[:longest].strip()
 
 
 def _tags(record: Record, placeholder: Placeholder, config: WordsConfig) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""A run of ``trainkit caption`` with a model on this machine: where it was cut does not change what it says."""
+"""A run of ``trainkit caption`` with a model on this machine: cutting it changes nothing that is said."""
 
 from __future__ import annotations
 
