@@ -23,7 +23,7 @@ from trainkit.tagging.confusion import Confusion, confusion
 from trainkit.tagging.curves import TagCurve
 from trainkit.tagging.evaluation import Calibration, Means
 from trainkit.tagging.label import Label
-from trainkit.tagging.measure import f1, tag_curve
+from trainkit.tagging.measure import average_precision, f1, tag_curve
 from trainkit.tagging.outputs import Outputs, Temperatures
 from trainkit.tagging.truth import PRESENT, UNKNOWN, TruthTable
 
@@ -88,8 +88,6 @@ def means_of(
     """The figures over all tags that have a curve; zeros when none has."""
     if not curves:
         return Means(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    from sklearn.metrics import average_precision_score
-
     judged = [number for number, label in enumerate(labels) if label.name in curves]
     known = truth[:, judged] != UNKNOWN
     right = truth[:, judged][known] == PRESENT
@@ -101,7 +99,7 @@ def means_of(
     return Means(
         macro_average_precision=_mean([curve.average_precision for curve in curves.values()]),
         macro_guess=_mean(common),
-        micro_average_precision=float(average_precision_score(right, scores[:, judged][known])),
+        micro_average_precision=average_precision(scores[:, judged][known], right),
         micro_guess=float(right.mean()),
         macro_f1=_mean(best),
         macro_f1_guess=_mean([f1(share, 1.0) for share in common]),

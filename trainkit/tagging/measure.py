@@ -21,13 +21,19 @@ def tag_curve(tag: str, scores_N: NDArray[np.float32], truth_N: NDArray[np.bool_
     positives, pictures = int(truth_N.sum()), len(truth_N)
     if not positives:
         return TagCurve(tag, 0, pictures, math.nan, None, ())
-    # scikit-learn is slow to import, and reading a curve does not need it.
-    from sklearn.metrics import average_precision_score
+    columns = _columns(scores_N, truth_N)
+    best = _best_f1(columns)
+    points = tuple(
+        Point(float(threshold), int(right) / int(said), int(right) / positives, int(said))
+        for threshold, right, said in columns[_kept(columns, best)].tolist()
+    )
+    return TagCurve(tag, positives, pictures, _average(columns), float(columns[best, 0]), points)
 
-    points = _points(scores_N, truth_N)
-    best = max(points, key=lambda point: (f1(point.precision, point.recall), point.threshold))
-    average = float(average_precision_score(truth_N, scores_N))
-    return TagCurve(tag, positives, pictures, min(1.0, average), best.threshold, _thinned(points, best))
+
+def average_precision(scores_N: NDArray[np.float32], truth_N: NDArray[np.bool_]) -> float:
+    """The sum over falling thresholds of precision times the recall won, as scikit-learn has it; NaN where
+    nothing is true."""
+    return _average(_columns(scores_N, truth_N)) if truth_N.any() else math.nan
 
 
 def f1(precision: float, recall: float) -> float:
@@ -36,17 +42,19 @@ def f1(precision: float, recall: float) -> float:
     return 2 * precision * recall / total if total else 0.0
 
 
-def _points(scores_N: NDArray[np.float32], truth_N: NDArray[np.bool_]) -> list[Point]:
-    """A point for every distinct score, by rising threshold."""
+def _columns(scores_N: NDArray[np.float32], truth_N: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[P, 3]: of every distinct score, by rising threshold: threshold, how many that say the tag are right,
+    how many say it."""
     order = np.argsort(-scores_N, kind="stable")
     scores, right = scores_N[order], np.cumsum(truth_N[order])
     last = np.append(np.flatnonzero(scores[1:] != scores[:-1]), len(scores) - 1)
-    thresholds = _between(scores[last])
-    positives = int(right[-1])
-    return [
-        Point(float(threshold), int(hits) / int(said), int(hits) / positives, int(said))
-        for threshold, hits, said in zip(thresholds[::-1], right[last][::-1], last[::-1] + 1, strict=True)
-    ]
+    return np.stack([_between(scores[last]), right[last], last + 1], axis=1)[::-1]
+
+
+def _average(columns: NDArray[np.float64]) -> float:
+    right, said = columns[:, 1], columns[:, 2]
+    won = right - np.append(right[1:], 0.0)
+    return min(1.0, float((won * right / said).sum() / right[0]))
 
 
 def _between(falling: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,16 +67,22 @@ def _between(falling: NDArray[np.float32]) -> NDArray[np.float32]:
     return moved
 
 
-def _thinned(points: list[Point], best: Point) -> tuple[Point, ...]:
+def _best_f1(columns: NDArray[np.float64]) -> int:
+    """Of equals the highest threshold."""
+    right, said = columns[:, 1], columns[:, 2]
+    scores = 2 * right / (said + right[0])
+    return len(scores) - 1 - int(scores[::-1].argmax())
+
+
+def _kept(columns: NDArray[np.float64], best: int) -> NDArray[np.intp]:
     """The ends, the best F1, the first point that reaches each level of precision (`TagCurve.threshold_for`
     picks among these alone), and what the eye needs between them."""
-    level, last_recall = -1, math.inf
-    top = max(points, key=lambda point: (point.precision, point.recall))
-    kept: list[Point] = []
-    for point in points:
-        reached = int(point.precision * _LEVELS + 1e-9)
-        if reached > level or point in (best, top, points[-1]) or last_recall - point.recall >= 2 / _LEVELS:
-            kept.append(point)
-            last_recall = point.recall
-        level = max(level, reached)
-    return tuple(kept)
+    right, said = columns[:, 1], columns[:, 2]
+    precision, recall = right / said, right / right[0]
+    level = np.floor(precision * _LEVELS + 1e-9)
+    before = np.concatenate([[-1.0], np.maximum.accumulate(level)[:-1]])
+    step = np.floor(recall * (_LEVELS / 2))
+    keep = (level > before) | (np.diff(step, prepend=np.inf) != 0)
+    # The first of the highest precision has the most recall of them.
+    keep[[0, best, int(precision.argmax()), -1]] = True
+    return np.flatnonzero(keep)

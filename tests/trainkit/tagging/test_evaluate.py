@@ -65,7 +65,7 @@ class ByColour(Tagger):
         return {}
 
     def prepare(self, image: Image.Image) -> NDArray[np.float32]:
-        return np.asarray(image, np.float32).mean(axis=(0, 1)) / 255
+        return np.asarray(np.asarray(image, np.float32).mean(axis=(0, 1)) / 255)
 
     def scores(self, batch: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         self.looked += len(batch)
@@ -178,7 +178,8 @@ def truth_of(
 ) -> list[int]:
     outputs = Outputs(LABELS, none_of, ((2, 3),))
     closing = Closing(outputs, ImplicationGraph({"red": [HOSTILE]}), {})
-    return Truth(outputs, closing, corrections=corrections, unheard=("by colour",)).of(record).tolist()
+    truth = Truth(outputs, closing, corrections=corrections, unheard=("by colour",))
+    return [int(one) for one in truth.of(record)]
 
 
 @pytest.mark.parametrize(

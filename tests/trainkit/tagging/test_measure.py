@@ -113,7 +113,7 @@ def test_no_positives_no_threshold() -> None:
 
 def evaluation_of(curves: dict[str, TagCurve]) -> Evaluation:
     means = Means(0, 0, 0, 0, 0, 0)
-    return Evaluation("t", "m", True, 1, 0, len(curves), curves, (), (), means, ())
+    return Evaluation("t", "m", True, 1, 0, len(curves), curves, (), (), False, means, ())
 
 
 @given(st.lists(SCORED, min_size=1, max_size=3))
