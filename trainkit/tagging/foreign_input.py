@@ -59,9 +59,11 @@ class InputConfig(BaseModel):
 
     def prepare(self, image: Image.Image, size: int, layout: Literal["NHWC", "NCHW"]) -> NDArray[np.float32]:
         """A picture (RGB) as the network takes it."""
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         pixels = np.asarray(self._square(image, size), dtype=np.float32) / np.float32(self.scale)
-        if self.mean != (0.0, 0.0, 0.0) or self.std != (1.0, 1.0, 1.0):
-            pixels = (pixels - np.float32(self.mean)) / np.float32(self.std)
+        if mean.any() or (std != 1).any():
+            pixels -= mean
+            pixels /= std
         if self.channels == "BGR":
             pixels = pixels[:, :, ::-1]
         if layout == "NCHW":

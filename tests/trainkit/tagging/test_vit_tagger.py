@@ -36,7 +36,7 @@ def _as_timm(w: dict[str, Tensor], images: Tensor, heads: int, act: Any, gated: 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         b, n, _ = q.shape
         q, k, v = (x.reshape(b, x.shape[1], heads, width // heads).transpose(1, 2) for x in (q, k, v))
-        mixed = ((q @ k.transpose(-2, -1)) * (width // heads) ** -0.5).softmax(-1) @ v
+        mixed: Tensor = ((q @ k.transpose(-2, -1)) * (width // heads) ** -0.5).softmax(-1) @ v
         return mixed.transpose(1, 2).reshape(b, n, width)
 
     x = F.conv2d(images, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"], stride=4)
@@ -58,10 +58,11 @@ def _as_timm(w: dict[str, Tensor], images: Tensor, heads: int, act: Any, gated: 
         x = x.mean(1)
     if "fc_norm.weight" in w:
         x = norm(x, "fc_norm")
-    if not gated:
-        return layer(x, "head")
-    says, gate = layer(x, "head.linear").chunk(2, -1)
-    return says.sigmoid() * gate.sigmoid()
+    out = layer(x, "head.linear" if gated else "head")
+    if gated:
+        says, gate = out.chunk(2, -1)
+        out = says.sigmoid() * gate.sigmoid()
+    return out
 
 
 @pytest.mark.parametrize(
