@@ -31,7 +31,7 @@ _MAY_BE = [
 ]
 """What one calls so, another may call so. Dark blue passes for black, and fur is full of such."""
 _SHADES = {"light", "dark", "pale", "bright", "deep", "vibrant", "vivid", "soft", "rich"}
-_JOINTS = {"and", ",", "or", "with"}
+_JOINTS = {"and", ",", "or", "with", "-"}
 _TOKEN = re.compile(r"[\w']+|[^\w\s]")
 _ENDS_A_THING = {
     *(
@@ -121,16 +121,18 @@ def _said(tokens: list[str], thing: list[str]) -> Iterator[tuple[str, str]]:
         if follows in ("is", "are"):
             stop, behind = _colours(tokens, end + 1, 1)
             for family in behind:
-                yield family, " ".join(tokens[at:stop]).rstrip(" ,-")
+                yield family, " ".join(tokens[at:stop])
 
 
 def _colours(tokens: list[str], at: int, step: int) -> tuple[int, list[str]]:
-    """The families of a run of colours that begins at a place, and where it is over."""
+    """The families of a run of colours that begins at a place, and the place beyond the last of them."""
     found: list[str] = []
+    beyond = at
     while 0 <= at < len(tokens):
         if tokens[at] in _FAMILY:
             found.append(_FAMILY[tokens[at]])
-        elif tokens[at] not in _SHADES and not (found and tokens[at] in _JOINTS | {"-"}):
+            beyond = at + step
+        elif tokens[at] not in _SHADES and not (found and tokens[at] in _JOINTS):
             break
         at += step
-    return at, found
+    return beyond, found

@@ -14,7 +14,8 @@ def _any(words: str) -> str:
 
 
 _BEFORE_A_THING = _any(
-    "an?/any/his/her/its/their/single/visible/actual/such/discernible/apparent/obvious/clear/signs? of/traces? of"
+    "an?/any/his/her/its/their/single/visible/actual/such/discernible/apparent/obvious/clear/signs? of/"
+    "traces? of"
 )
 _HAVE = _any(
     "ha(?:ve|s|ving)/wear(?:s|ing)?/contain(?:s|ing)?/includ(?:e|es|ing)/featur(?:e|es|ing)/show(?:s|ing)?/"
@@ -25,8 +26,8 @@ _STANDS = _any(
 )
 _VERBS = rf"(?:is|are|was|were|has|have|had|{_STANDS}(?:s|ing))"
 _PLACES = _any(
-    "in/on/at/of/to/from/around/near/behind/beside/under/over/inside/outside/between/by/for/into/onto/beneath/"
-    "above/below/against/along/across/through/being/currently"
+    "in/on/at/of/to/from/around/near/behind/beside/under/over/inside/outside/between/by/for/into/onto/"
+    "beneath/above/below/against/along/across/through/being/currently"
 )
 _SEEN = _any("visible/present/seen/shown/depicted/here/anywhere/nearby/in sight/in view/at all")
 _PICTURE = _any(
@@ -48,7 +49,7 @@ _LESS = re.compile(
     r"\b(hat|shirt|sleeve|tail|hair|wing|beard|shoe|tooth|leaf|cloud|glove|helmet|horn|sock|strap)-?less\b"
 )
 _ABSENT = re.compile(
-    r"(?:^|, (?:and |but |while )?| and | but | while )(?:(?:the|an?|any|his|her|its|their|\w+'s) )*"
+    r"(?:^(?:and |but |while )?|, (?:and |but |while )?| and | but | while )(?:(?:the|an?|any|his|her|its|their|\w+'s) )*"
     r"(?P<what>[^,]{1,60}?) (?:is|are) (?:absent|missing|nowhere to be seen|"
     r"not (?:there|visible|present|in view|in sight|seen|shown|depicted|pictured))\b"
 )
@@ -60,8 +61,8 @@ _END = re.compile(
 _NARROWING = {"that", "who", "whose", "whom", "which", "where"}
 _ONLY_SOME = re.compile(r"\b(?:that|who|whose|whom|which|where|with|like|more|than|enough|else)\b")
 _VOID = re.compile(
-    r"\b(?:except|other than|apart from|aside from|besides|beyond|whether|if|unless|would|might|could|only|just|"
-    r"merely|simply|no (?:one|man|woman|person) (?:is )?without|not without|nobody)\b"
+    r"\b(?:except|other than|apart from|aside from|besides|beyond|whether|if|unless|would|might|could|only|"
+    r"just|merely|simply|no (?:one|man|woman|person) (?:is )?without|not without|nobody)\b"
 )
 _LIST = re.compile(r",? (?:or|nor) |, ")
 _LONGEST = 4  # Words of a thing in a list.
@@ -127,11 +128,15 @@ def _behind(sentence: str, start: int, begin: int, *, doing: bool) -> Iterator[N
         return  # "No dog in the yard".
     if stop is not None and end == stop.start() and stop.group().strip() in _NARROWING:
         del parts[-1]  # "No dog that barks".
+    described = False
     for part in parts:
         found = _LEADING.match(part)
-        thing = part[found.end() if found else 0 :].strip()
-        if thing and not _ONLY_SOME.search(thing):
+        begins = found.end() if found else 0
+        thing = part[begins:].strip()
+        # "No other dogs or cats": what describes the dogs may belong to the cats as well.
+        if thing and not _ONLY_SOME.search(thing) and not (described and not begins):
             yield Negated(thing, words, start, end, doing)
+        described = described or " " in thing
 
 
 def _parts(sentence: str, begin: int, end: int) -> tuple[list[str], str, int]:

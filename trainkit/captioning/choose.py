@@ -120,15 +120,14 @@ class _Field:
     def add(self, row: int, record: Record) -> None:
         """Look at a picture, and remember it if the filter leaves it."""
         self._seen += 1
-        names = {tag.name for tag in record.tags}
-        if self._any is not None and not self._any.among(names):
+        if self._any is not None and not self._any.among({tag.name for tag in record.tags}):
             return
-        if self._none is not None and self._none.among(names):
+        if self._none is not None and self._none.among({tag.name for tag in record.tags}):
             return
         if self._is_captioned(record):
             self._captioned += 1
             return
-        folded = set(folded_names(record.tags))
+        folded = set(folded_names(record.tags)) if self._config.way != "random" else set()
         if self._strata is not None:
             folded = set(self._strata.among(folded))
             self._tags.extend([self._numbers.setdefault(name, len(self._numbers)) for name in folded])

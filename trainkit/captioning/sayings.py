@@ -61,12 +61,12 @@ _SAYINGS = {
         rf"(?:{_GIVEN}|available|found|here)\b",
         rf"\b(?:the|your|this) {_PICTURE} (?:{_SEEMS} missing|failed to load|"
         r"(?:did|does|could|would) not (?:load|come through|show up|display|open|upload)|"
-        r"(?:is|was|were|are|has|have|could|cannot) (?:not )?be(?:en)? (?:not )?(?:loaded|displayed|opened|found)|"
+        r"(?:is|was|were|are|has|have|could|cannot) (?:not )?be(?:en)? (?:loaded|displayed|opened|found)|"
         rf"(?:is|was|has|have|had) not (?:been )?(?:{_GIVEN}|available|loaded|displayed))\b",
         rf"^(?:please|could you|can you|kindly|if you)\b.*\b{_TO_GIVE}\b.*\b{_PICTURE}\b",
         rf"\b(?:not|forgot to|forgotten to) (?:been )?(?:{_TO_GIVE}) (?:me )?(?:with )?(?:an?|any|the|your) "
         rf"(?:\w+ )?{_PICTURE}\b",
-        r"\bi (?:currently )?do not (?:currently |actually )?have (?:the )?(?:ability|capability|access|eyes)\b",
+        r"\bi (?:currently )?do not (?:currently |actually )?have (?:the )?(?:ability|access|eyes)",
         rf"\bi (?:currently )?do not (?:currently |actually )?have (?:any|an?) {_PICTURE}\b",
         r"\bi am (?:only |just )?a text-?(?: ?based| ?only)\b",
         rf"\bthere {_SEEMS} no {_PICTURE} (?:here|attached|provided|to (?:describe|see|view|caption)"
