@@ -22,6 +22,12 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 _UNWANTED = ("original/*", "onnx/*", "openvino/*", "*.fp16.safetensors", "consolidated*.safetensors")
 """Second copies of the weights, in the forms of other programs."""
+_KNOWN = {
+    "GatedRepoError": "its owner wants you to accept the terms first, on its page",
+    "RepositoryNotFoundError": "the hub has no such repository, or it is private",
+    "RevisionNotFoundError": "it has no revision {revision!r}",
+}
+"""What the hub can have answered -> what we say."""
 _DEFAULT = "TRAINKIT_HUB_OFFLINE_IS_DEFAULT"
 
 
@@ -68,6 +74,7 @@ def find_model(model: str, *, revision: str | None = None, code: bool = False) -
 def _from_hub(model: str, revision: str, *, code: bool) -> Found:
     offline = _offline(os.environ)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1" if offline else "0"}
+    environment["HF_HUB_DISABLE_TELEMETRY"] = "1"
     environment.pop("HF_HUB_DISABLE_PROGRESS_BARS", None)  # Gigabytes: its bars are wanted here.
     answer = subprocess.run(
         [sys.executable, "-m", "trainkit.hub", model, revision, "code" if code else "no code"],
@@ -99,12 +106,8 @@ def _offline(environment: os._Environ[str]) -> bool:
 
 
 def _explained(model: str, revision: str, problem: str, kind: str, offline: bool) -> str:
-    if kind in {"RepositoryNotFoundError", "GatedRepoError", "RevisionNotFoundError"}:
-        what = {
-            "RepositoryNotFoundError": "the hub has no such repository, or it is private",
-            "GatedRepoError": "its owner wants you to accept the terms first, on its page",
-            "RevisionNotFoundError": f"it has no revision {revision!r}",
-        }[kind]
+    if kind in _KNOWN:
+        what = _KNOWN[kind].format(revision=revision)
         return (
             f"{model}: there is no such folder, and {what}. If it wants you to be known, set HF_TOKEN to a "
             "token of yours that may read it"
@@ -137,7 +140,9 @@ def _download(model: str, revision: str, code: bool) -> dict[str, str]:
             }
         except Exception as error:
             # Every kind of trouble is told by the process that asked, in our words.
-            cause = error.__cause__ or error
+            cause: BaseException = error
+            while type(cause).__name__ not in _KNOWN and (cause.__cause__ or cause.__context__):
+                cause = cause.__cause__ or cause.__context__ or cause
             text = (str(cause).strip() or repr(cause)).splitlines()[0]
             problem = {"problem": text[:300], "kind": type(cause).__name__}
     return problem
