@@ -49,7 +49,8 @@ _LESS = re.compile(
     r"\b(hat|shirt|sleeve|tail|hair|wing|beard|shoe|tooth|leaf|cloud|glove|helmet|horn|sock|strap)-?less\b"
 )
 _ABSENT = re.compile(
-    r"(?:^(?:and |but |while )?|, (?:and |but |while )?| and | but | while )(?:(?:the|an?|any|his|her|its|their|\w+'s) )*"
+    r"(?:^(?:and |but |while )?|, (?:and |but |while )?| and | but | while )"
+    r"(?:(?:the|an?|any|his|her|its|their|\w+'s) )*"
     r"(?P<what>[^,]{1,60}?) (?:is|are) (?:absent|missing|nowhere to be seen|"
     r"not (?:there|visible|present|in view|in sight|seen|shown|depicted|pictured))\b"
 )

@@ -1,10 +1,11 @@
 """A sample in which every tag has its share, without a separate draw for each.
 
 All tags order their pictures by the same number, the hash of the picture. A tag of n pictures wants the first
-``share * n`` of its own; as the order is common to all, these are nearly the same pictures for every tag, and
-the whole sample is little larger than the share. This is the coordinated bottom-k sampling of Cohen and
-Kaplan, "Summarizing data using bottom-k sketches" (2007). Unlike a greedy choice from the rarest tag on, the
-sample of a larger share holds that of the smaller, and does not depend on the order of the tags.
+``share * n`` of its own, to the nearest whole one; as the order is common to all, these are mostly the same
+pictures for every tag. This is the coordinated bottom-k sampling of Cohen and Kaplan, "Summarizing data using
+bottom-k sketches" (2007). Unlike a greedy choice from the rarest tag on, the sample of a larger share holds
+that of the smaller, and it does not depend on the order of tags or pictures; for that it is larger than the
+share, by what rare tags lack in the pictures of the others: docs/captioning.md has figures.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def lowest_ranks(
     min_pictures: int,
     at_least: int,
 ) -> NDArray[np.float64]:
-    """[N]: for each picture the lowest of its ranks among the pictures of its tags, as a share of them.
+    """[N]: for each picture the lowest of its ranks among the pictures of its tags, as a share of them:
+    0.5 / n the first of n, 1.5 / n for the second.
 
     ``sizes`` [N] is how many tags each picture has, ``tags`` the numbers of their tags one after the other.
     Tags of fewer than ``min_pictures`` pictures do not count; pictures that are left with none are a tag of
@@ -47,7 +49,7 @@ def lowest_ranks(
     starts = np.flatnonzero(np.diff(posts >> np.uint64(32), prepend=np.uint64((1 << 64) - 1)))
     for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(posts)], strict=True):
         at = (posts[start:end] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        ranks = np.arange(end - start) / (end - start)
+        ranks = (np.arange(end - start) + 0.5) / (end - start)
         if posts[start] >> np.uint64(32):  # Not the pictures without a tag, of which nobody asks so many.
             first = min(at_least, end - start)
             ranks[:first] = np.arange(first) / max(at_least, 1) - 1

@@ -91,7 +91,7 @@ def test_every_tag_has_its_share(some: Pictures, share: float, at_least: int, mi
     for tag in TAGS:
         having = {row for row, record in some if tag in {one.name for one in record.tags}}
         if len(having) >= min_pictures:
-            assert len(having & chosen) >= min(max(share * len(having), at_least), len(having)) - 1e-9
+            assert len(having & chosen) >= max(share * len(having) - 0.5 - 1e-9, min(at_least, len(having)))
 
 
 @given(pictures(), configs())
@@ -137,7 +137,7 @@ def test_the_recipe_captions_twelve_in_a_hundred() -> None:
     )
 
 
-def test_stratified_is_hardly_larger_than_its_share() -> None:
+def test_stratified_is_not_much_larger_than_its_share() -> None:
     generator = random.Random(0)
     frequent = [f"tag {index}" for index in range(200)]
     weights = [1 / (index + 1) for index in range(200)]
@@ -146,7 +146,7 @@ def test_stratified_is_hardly_larger_than_its_share() -> None:
         tags = dict.fromkeys(generator.choices(frequent, weights, k=12))
         some.append((row, Record(f"picture {row}", tuple(Tag(tag) for tag in tags))))
     chosen = choose(some, ChooseConfig(way="stratified", share=0.12))
-    assert 0.12 <= len(chosen) / len(some) < 0.20
+    assert 0.12 <= len(chosen) / len(some) < 0.18
 
 
 def test_a_seed_of_its_own() -> None:
@@ -163,4 +163,4 @@ def test_settings_of_another_way_are_told() -> None:
 def test_pictures_without_tags_are_a_stratum() -> None:
     some = [(row, Record(f"picture {row}", (Tag("fox"),) if row % 2 else ())) for row in range(1_000)]
     chosen = choose(some, ChooseConfig(way="stratified", share=0.1))
-    assert 50 <= sum(row % 2 == 0 for row in chosen) <= 51
+    assert sum(row % 2 == 0 for row in chosen) == 50
