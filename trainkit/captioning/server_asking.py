@@ -59,11 +59,13 @@ class Asking:
         body = await self._encoded(request)
         failures = 0
         last: Failed | None = None
-        before = self._fleet.answered
+        before = 0
         while True:
             try:
                 return await self._once(request.key, body)
             except Failed as failure:
+                # Answers since its first failure show that it is the request, not the server.
+                before = self._fleet.answered if not failures else before
                 last = failure
                 failures += failure.counts
                 if failures >= self._retry.tries and self._fleet.answered > before:

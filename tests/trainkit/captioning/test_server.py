@@ -170,7 +170,8 @@ def test_a_picture_that_the_server_fails_at_is_given_up_and_the_others_are_not(s
 def test_the_last_picture_that_kills_its_server_is_given_up_too(server: str) -> None:
     """Nothing is answered after it, so that by the rule for the others it would be asked again for ever."""
     order(server, {"end": "reset", "match": "Question 9,"})
-    (bad,) = (a for a in ask(config(server, retry={"tries": 3, "give_up_s": 0.5}), 10) if a.problem)
+    settings = config(server, concurrency=1, retry={"tries": 3, "give_up_s": 0.7})
+    (bad,) = (answer for answer in ask(settings, 10) if answer.problem)
     assert bad.key == 9
     assert "broke the connection" in str(bad.problem)
 
@@ -183,6 +184,13 @@ def test_a_server_that_fails_at_everything_for_a_while_costs_no_picture(server: 
 def test_a_busy_server_costs_no_request_its_tries(server: str) -> None:
     order(server, {"status": 429, "headers": {"Retry-After": "0"}, "match": "Question 7,", "count": 6})
     check_all(ask(config(server, retry={"tries": 2}), 40), 40)
+
+
+def test_an_answer_that_does_not_come_is_not_waited_for(server: str) -> None:
+    order(server, {"wait": 20, "count": 1})
+    start = time.monotonic()
+    check_all(ask(config(server, retry={"timeout": 1}), 8), 8)
+    assert 1 < time.monotonic() - start < 15
 
 
 def test_retry_after_is_waited_for(server: str) -> None:
