@@ -25,7 +25,7 @@ from captionkit.writers.whole_file import whole_file
 
 _EXAMPLES = """\
 examples:
-  captionkit clean < captions.txt > cleaned.txt             one caption to a line, lines keep their numbers
+  captionkit clean captions.txt -o cleaned.txt              one caption to a line, lines keep their numbers
   captionkit clean captions.txt --diff                      what changes, and which rule does it
   captionkit clean data.jsonl -o cleaned.jsonl --source cogvlm
   captionkit clean data.parquet -o cleaned.parquet --off hedges --skip "mood clause" --rules mine.toml
