@@ -85,7 +85,7 @@ class Meter:
 def duration(seconds: float) -> str:
     """A time in words.
 
-    >>> [duration(t) for t in (0.4, 59, 61, 7_380, 200_000)]
+    >>> [duration(t) for t in (0.4, 59, 61, 7_560, 200_000)]
     ['0.4 s', '59 s', '1 min', '2.1 hours', '2.3 days']
     """
     if seconds < 60:
