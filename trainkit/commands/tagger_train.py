@@ -17,6 +17,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings by dotted path, such as optim.lr=1e-4"
     )
+    parser.add_argument(
+        "--restart", action="store_true", help="begin anew in the same folder, as after new corrections"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -29,7 +32,7 @@ def _run(options: argparse.Namespace) -> int:
         run = load_tagger_run(options.run_file, options.overrides)
         from trainkit.tagging.train import train_tagger
 
-        result = train_tagger(run, stop)
+        result = train_tagger(run, stop, restart=options.restart)
     if os.environ.get("RANK", "0") == "0":  # Several processes: one speaks.
         print(result.describe())
         words = (str(result.folder), str(run.data.path))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def worked_ahead(make: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[Result]:
+def worked_ahead(
+    make: Callable[[Item], Result], items: Iterable[Item], most: int
+) -> Generator[Result, None, None]:
     """``make`` of each item, in order, in one thread that is at most ``most`` results ahead.
 
     Close the iterator to end the thread. What ``make`` raises is raised where its result would have come.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainkit.tagging.calibration import fit_sigmoid, fit_softmax
+from trainkit.tagging.measure import average_precision
 from trainkit.tagging.outputs import Outputs, Temperatures, sigmoid, softmax
 from trainkit.tagging.source import TaggerSource
 from trainkit.tagging.training_data import TrainingData
@@ -92,13 +93,11 @@ def mean_of_views(views: Sequence[Tensor], sided_O: Tensor) -> Tensor:
 
 def judged(logits_HO: NDArray[np.float32], places: NDArray[np.int64], data: TrainingData) -> Verdict:
     """How good these logits are."""
-    from sklearn.metrics import average_precision_score
-
     outputs = data.outputs
     scores = outputs.probabilities(logits_HO)
     present, _ = data.targets.dense(places.tolist())
     averages = [
-        float(average_precision_score(present[:, label], scores[:, label]))
+        average_precision(scores[:, label], present[:, label])
         for label in range(len(outputs.labels))
         if present[:, label].any()
     ]

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from trainkit.devices import make_accelerator
 from trainkit.errors import ConfigError, TrainkitError
-from trainkit.keys import fingerprint_of
 from trainkit.tagging.augment import Augmentation
 from trainkit.tagging.average import Average
 from trainkit.tagging.backbone import make_backbone
@@ -50,7 +49,7 @@ class TaggerSetup:
     @property
     def group(self) -> int:
         """Samples of one optimizer step over all devices."""
-        return self.run.batch * self.run.accumulate * self.accelerator.num_processes
+        return self.run.batch * self.run.accumulate * int(self.accelerator.num_processes)
 
     @property
     def epoch_samples(self) -> int:
@@ -68,9 +67,7 @@ class TaggerSetup:
         """What must not change between two parts of a run: settings, labels and pictures."""
         settings = self.run.model_dump(mode="json", exclude=_FREE)
         labels = [label.name for label in self.data.outputs.labels]
-        targets = self.data.targets
-        known = fingerprint_of(self.data.keys, np.diff(targets.starts)[:, None].astype(np.int32))
-        told = settings | {"labels": labels, "pictures and their labels": known}
+        told = settings | {"labels": labels, "pictures and their labels": self.data.fingerprint()}
         return dict(json.loads(json.dumps(told)))
 
     def describe(self) -> str:
@@ -169,7 +166,7 @@ def _source(
         return _features(run, data, preprocessing, network, accelerator, augmentation, report, show)
     side = round(preprocessing.size * run.data.resolution)
     share = run.data.memory_mb * (1 - run.split.share)
-    settings = {"threads": run.data.threads, "report": report}
+    settings: dict[str, Any] = {"threads": run.data.threads, "report": report}
     return PictureSource(
         data,
         Squares(data.pictures, preprocessing, side, memory_mb=int(share), **settings),

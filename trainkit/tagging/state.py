@@ -128,7 +128,7 @@ def load_training(path: Path, training: Training, settings: Mapping[str, Any]) -
             raise CheckpointError(
                 f"{path} was made with other settings:\n"
                 + "\n".join(f"  {line}" for line in changed)
-                + "\nSet them back to go on, or begin anew with another `out` folder."
+                + "\nSet them back to go on, or begin anew: --restart, or another `out` folder."
             )
         training.trained.load_state_dict(load_file(path / "weights.safetensors"))
         if training.average is not None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from trainkit.progress import bar_style
 from trainkit.signals import Stop, Stopped
 from trainkit.tagging.ahead import worked_ahead
 from trainkit.tagging.config import TaggerConfig
+from trainkit.tagging.folder import ABOUT, is_tagger_folder
 from trainkit.tagging.judge import Verdict, fitted, held_out_logits, judged
 from trainkit.tagging.loss import Truth
 from trainkit.tagging.optim import set_rate
@@ -70,14 +72,27 @@ def words_of(verdict: Verdict) -> str:
     return ", ".join(words)
 
 
-def train_tagger(run: TaggerConfig, stop: Stop | None = None) -> TaggerResult:
+def train_tagger(run: TaggerConfig, stop: Stop | None = None, *, restart: bool = False) -> TaggerResult:
     """Train a tagger to its end, going on from its newest checkpoint if there is one.
 
-    Raises TrainkitError for everything the user can mend, and Stopped when ``stop`` was asked to.
+    ``restart`` begins anew in the same folder. Raises TrainkitError for everything the user can mend, and
+    Stopped when ``stop`` was asked to.
     """
     main = os.environ.get("RANK", "0") == "0"
     with only_here(run.out) if main else contextlib.nullcontext():
+        if restart and main:
+            _forget(run.out)
         return _train(set_up_tagger(run, show=main), stop or Stop())
+
+
+def _forget(out: Path) -> None:
+    """Remove what training would go on from, and the tagger that it would replace at its end."""
+    for name in ("checkpoints", ABOUT):
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _train(setup: TaggerSetup, stop: Stop) -> TaggerResult:
@@ -161,7 +176,7 @@ def _train(setup: TaggerSetup, stop: Stop) -> TaggerResult:
         log.close()
 
     # The end: the best weights, their temperature, and the tagger's folder.
-    verdict = _keep_best(setup, training)
+    verdict = _keep_best(setup, training, idle=training.samples_seen == resumed_from)
     end(accelerator)
     return TaggerResult(run.out, training.samples_seen, resumed_from, verdict, training.best_at)
 
@@ -181,7 +196,7 @@ def _until(training: Training, total: int) -> Iterator[int]:
         yield training.samples_seen
 
 
-def _feed(setup: TaggerSetup, samples_seen: int) -> Iterator[TaggerBatch]:
+def _feed(setup: TaggerSetup, samples_seen: int) -> Generator[TaggerBatch, None, None]:
     """The micro-batches of this process, from a number of samples on, made in a thread."""
     run, accelerator = setup.run, setup.accelerator
     world, rank = accelerator.num_processes, accelerator.process_index
@@ -283,14 +298,15 @@ def _judged(setup: TaggerSetup, training: Training) -> tuple[Verdict, Temperatur
     return judged(logits, places, setup.data), fitted(logits, places, setup.data)
 
 
-def _keep_best(setup: TaggerSetup, training: Training) -> Verdict | None:
-    """Write the tagger with its best weights."""
+def _keep_best(setup: TaggerSetup, training: Training, *, idle: bool) -> Verdict | None:
+    """Write the tagger with its best weights; ``idle`` when no step was made."""
     assert training.best_weights is not None, "the last step looks"
     training.trained.load_state_dict(training.best_weights)
     verdict, temperatures = None, Temperatures()
     if len(setup.data.test):
         verdict, temperatures = _judged(setup, training)
-    if setup.accelerator.is_main_process:
+    # Started again when all was done: the folder may have been evaluated and calibrated since.
+    if setup.accelerator.is_main_process and not (idle and is_tagger_folder(setup.run.out)):
         write_result(setup, training, verdict, temperatures)
     setup.accelerator.wait_for_everyone()
     return verdict

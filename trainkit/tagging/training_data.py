@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +72,14 @@ class TrainingData:
     """[L]: labels of which a mirrored picture says nothing."""
     skipped: tuple[str, ...]
     """What is wrong with rows that cannot be used."""
+
+    def fingerprint(self) -> str:
+        """A hash of all pictures and of what is known of each, in hexadecimal."""
+        digest = hashlib.blake2b(digest_size=16)
+        for array in (self.keys, self.targets.starts, self.targets.present):
+            digest.update(np.ascontiguousarray(array).data)
+        digest.update(repr(sorted(self.targets.certain.items())).encode())
+        return digest.hexdigest()
 
     @property
     def train(self) -> NDArray[np.int64]:

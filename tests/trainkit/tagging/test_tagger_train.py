@@ -117,6 +117,7 @@ def test_it_learns_what_is_in_the_pictures_and_its_folder_stands_alone(
     )
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_bit(manifest: Path, tmp_path: Path) -> None:
     told = settings(manifest, tmp_path / "killed", checkpoint_every=8, epochs=3)
     told["optim"] = {**told["optim"], "dropout": 0.2}
@@ -136,6 +137,7 @@ def test_a_killed_training_goes_on_to_the_bit(manifest: Path, tmp_path: Path) ->
     assert losses(tmp_path / "killed") == losses(tmp_path / "straight")
 
 
+@pytest.mark.slow
 def test_two_processes_see_the_samples_of_one(manifest: Path, tmp_path: Path) -> None:
     told = settings(manifest, tmp_path / "two", batch=4, samples=24, epochs=None)
     told["optim"] = {"lr": 3e-3, "dropout": 0.0, "average": 0.0}
@@ -213,10 +215,23 @@ def test_it_ends_early_keeps_the_best_and_says_when_settings_changed(manifest: P
     assert result.samples_seen < 400
     assert result.best_at < result.samples_seen
     # Again: nothing is left to do.
+    write_temperatures(tmp_path / "out", Temperatures(3.0))
     again = train_tagger(make_tagger_run(run, Path()))
+    assert TrainedTagger(tmp_path / "out").about.temperatures.tags == 3.0
     assert (again.resumed_from, again.samples_seen) == (result.samples_seen, result.samples_seen)
     with pytest.raises(CheckpointError, match=r"optim.lr: was 1e-09, is 0.5"):
         train_tagger(make_tagger_run({**run, "optim": {"lr": 0.5, "average": 0.0}}, Path()))
+    # After new corrections, too; --restart is for that.
+    circle = {"id": ManifestPictures.open(manifest).record(0).id, "tag": "circle", "right": False}
+    (tmp_path / "corrections.jsonl").write_text(json.dumps(circle))
+    corrected = {
+        **run,
+        "data": {**run["data"], "corrections": [str(tmp_path / "corrections.jsonl")]},
+        "epochs": 1,
+    }
+    with pytest.raises(CheckpointError, match="pictures and their labels"):
+        train_tagger(make_tagger_run(corrected, Path()))
+    assert train_tagger(make_tagger_run(corrected, Path()), restart=True).resumed_from == 0
 
 
 def test_bad_pictures_are_left_out_by_name(
