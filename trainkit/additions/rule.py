@@ -28,11 +28,12 @@ def with_additions(
     denied = {fold(tag) for name, addition in additions for tag in addition.denied if name == PERSON}
     tags = [t for t in record.tags if t.source not in owned and not (denied and fold(t.name) in denied)]
     prose = [piece for piece in record.prose if piece.source not in owned]
-    there = {fold(tag.name) for tag in tags}
+    there = {fold(tag.name) for tag in tags} if additions else set()
     own_before = {tag for tag in tags if tag.source == PERSON}
     for name, addition in additions:
         count[name, "denied"] += len(addition.denied) if name == PERSON else 0
-        for tag in (replace(tag, source=name) for tag in addition.tags):
+        for said in addition.tags:
+            tag = said if said.source == name else replace(said, source=name)
             spelling = fold(tag.name)
             if tag in own_before:  # Nobody drops what a person added before.
                 own_before.remove(tag)
