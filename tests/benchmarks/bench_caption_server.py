@@ -91,9 +91,7 @@ def main() -> None:
     chosen = parser.parse_args()
     pictures = drawn(chosen.side)
     clients = {"ours": ours, "openai": openais} if chosen.openai else {"ours": ours}
-    print(
-        f"{'client':8} {'in flight':>9} {'most seen':>9} {'pictures/s':>10} {'possible':>8} {'CPU ms':>6}  right"
-    )
+    print("client   in flight most seen pictures/s possible CPU ms  right")
     for concurrency in (1, 8, 32):
         count = 40 * concurrency if concurrency < 32 else 600
         for name, ask in clients.items():
