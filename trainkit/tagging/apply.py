@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +136,7 @@ def _made(
     problems: list[str],
     ranks: Ranks,
     show: bool,
-) -> Iterator[Addition]:
+) -> Generator[Addition]:
     """The additions of rows, in their order; pictures with a problem go to ``problems``."""
     some = list(rows)
     style: dict[str, Any] = bar_style() if show and some and ranks.speaks else {"disable": True}

@@ -108,7 +108,9 @@ def _tags_of(rows: list[_Row], board: Board | None, path: Path) -> ForeignTags:
     if len(rows) > MOST_TAGS:
         raise ModelError(f"{path}: holds {len(rows):,} tags, at most {MOST_TAGS:,} are read")
     known = _CATEGORIES[board or ("e621" if any(str(r.category) in _ONLY_E621 for r in rows) else "danbooru")]
-    labels, thresholds, seen = [], {}, {}
+    labels: list[Label] = []
+    thresholds: dict[str, float] = {}
+    seen: dict[str, str] = {}
     for row in rows:
         if not isinstance(row.name, str) or not row.name.strip():
             raise ModelError(f"{row.where}: the tag's name is {row.name!r}, must be text")

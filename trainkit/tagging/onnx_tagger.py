@@ -5,6 +5,7 @@ Pictures are [B, S, S, 3] or [B, 3, S, S], as the model's input says; its output
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
@@ -104,7 +105,7 @@ _KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(do
 def _session(found: ForeignFolder, device: str) -> tuple[Any, str]:
     """The loaded model, and where it runs."""
     try:
-        import onnxruntime as ort
+        ort: Any = importlib.import_module("onnxruntime")  # It says nothing of its types.
     except ModuleNotFoundError as error:
         other = " or use its .safetensors file" if any(found.folder.glob("*.safetensors")) else ""
         raise ModelError(
@@ -178,7 +179,7 @@ def _input_config(found: ForeignFolder, layout: str) -> InputConfig:
 
 def _output(session: Any, found: ForeignFolder, count: int) -> str:
     """The name of the output that has a number for each tag."""
-    outputs = {out.name: list(out.shape) for out in session.get_outputs()}
+    outputs: dict[str, list[Any]] = {str(out.name): list(out.shape) for out in session.get_outputs()}
     if (wish := found.config.output) is not None:
         if wish not in outputs:
             raise ModelError(f"{found.model}: output is {wish!r}, must be one of {', '.join(outputs)}")

@@ -67,7 +67,9 @@ class TimmVit(nn.Module):
     @property
     def side(self) -> int:
         """Side of the pictures, pixels."""
-        return int(self.tower.config.image_size)
+        size = self.tower.config.image_size
+        assert isinstance(size, int)
+        return size
 
     @property
     def num_outputs(self) -> int:
@@ -80,11 +82,12 @@ class TimmVit(nn.Module):
         pooled = seen.pooler_output if self.tower.use_head else seen.last_hidden_state.mean(dim=1)
         if self.norm is not None:
             pooled = self.norm(pooled)
-        out = self.head(pooled).float()
+        out: Tensor = self.head(pooled).float()
         if not self.gated:
             return out
         says, gate = out.chunk(2, dim=1)
-        return says.sigmoid() * gate.sigmoid()
+        share: Tensor = says.sigmoid() * gate.sigmoid()
+        return share
 
 
 def timm_vit(
@@ -112,7 +115,7 @@ def timm_vit(
     late = "fc_norm.weight" in weights
     norm = nn.LayerNorm(shape.width, eps=1e-6) if late else None
     if late:  # Normalised after pooling, and not before.
-        tower.post_layernorm = nn.Identity()
+        tower.post_layernorm = nn.Identity()  # type: ignore[assignment]
     gated = "head.linear.weight" in weights
     name = "head.linear" if gated else "head"
     head_weight, head_bias = weights.pop(f"{name}.weight"), weights.pop(f"{name}.bias")
@@ -127,7 +130,9 @@ def timm_vit(
         raise ModelError(f"{model}: the weights {error} are missing: it was not copied whole") from error
     except RuntimeError as error:
         raise ModelError(f"{model}: {' '.join(str(error).split())[:300]}") from error
-    tower.embeddings.position_ids = torch.arange(shape.grid**2).expand((1, -1))
+    tower.embeddings.register_buffer(
+        "position_ids", torch.arange(shape.grid**2).expand((1, -1)), persistent=False
+    )
     return TimmVit(tower.float(), norm, head, gated).eval().requires_grad_(False)
 
 

@@ -132,6 +132,7 @@ def test_a_tag_is_said_by_its_score_or_by_one_that_implies_it(
     over = {name for name, s, t in zip(_NAMES, scores, thresholds, strict=True) if s >= t}
     decision = decide(scores, record, _rules(thresholds), corrections)
     added = {tag.name for tag in decision.tags}
+    assert not any(thresholds[_NAMES.index(name)] == NEVER for name in added), "unwanted ones do not follow"
     for name in added - over:
         assert any(fold(name) in _GRAPH.implied_by(other) for other in added & over)
     ungrouped = {label.name for label in _LABELS if label.group is None}
@@ -188,3 +189,10 @@ def test_a_low_threshold_of_one_makes_no_second_choice() -> None:
     scores = np.zeros(len(_LABELS), np.float32)
     scores[:3] = 0.0, 0.7, 0.3
     assert decide(scores, Record("p"), _rules(thresholds)).tags == (), "it thinks it is night, if anything"
+
+
+def test_two_labels_of_one_spelling_make_one_tag() -> None:
+    labels = (Label("Big_Tree"), Label("big tree"))
+    rules = Rules("mine", labels, np.array([0.1, 0.1], np.float32))
+    tags = decide(np.array([0.3, 0.6], np.float32), Record("p"), rules).tags
+    assert [(tag.name, round(tag.score or 0, 3)) for tag in tags] == [("big tree", 0.6)]

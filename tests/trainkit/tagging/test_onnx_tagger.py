@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -65,7 +67,13 @@ def test_a_wide_picture_stands_whole_on_white(tmp_path: Path) -> None:
 def test_logits_in_nchw_with_what_trainkit_toml_says(tmp_path: Path) -> None:
     weights, bias = colour_weights()
     # From -1 to 1 in place of 0 to 1.
-    write_onnx(tmp_path / "jtp.onnx", weights / 2, bias + weights.sum(0) / 2, layout="NCHW", sigmoid=False)
+    write_onnx(
+        tmp_path / "jtp.onnx",
+        weights / np.float32(2),
+        bias + weights.sum(axis=0) / np.float32(2),
+        layout="NCHW",
+        sigmoid=False,
+    )
     write_csv(tmp_path / "selected_tags.csv", WD_TAGS)
     with pytest.raises(ModelError, match="nothing says in which range"):
         load_tagger(tmp_path)
@@ -75,7 +83,12 @@ def test_logits_in_nchw_with_what_trainkit_toml_says(tmp_path: Path) -> None:
 
 def test_timms_config_says_the_same(tmp_path: Path) -> None:
     weights, bias = colour_weights()
-    write_onnx(tmp_path / "model.onnx", weights / 2, bias + weights.sum(0) / 2, layout="NCHW")
+    write_onnx(
+        tmp_path / "model.onnx",
+        weights / np.float32(2),
+        bias + weights.sum(axis=0) / np.float32(2),
+        layout="NCHW",
+    )
     write_csv(tmp_path / "selected_tags.csv", WD_TAGS)
     (tmp_path / "config.json").write_text(
         '{"architecture": "x", "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}'
@@ -85,7 +98,7 @@ def test_timms_config_says_the_same(tmp_path: Path) -> None:
 
 def test_any_size_and_one_at_a_time(tmp_path: Path) -> None:
     weights, bias = colour_weights()
-    write_onnx(tmp_path / "model.onnx", weights[::-1] / 255, bias, size="S", batch=1)
+    write_onnx(tmp_path / "model.onnx", weights[::-1] / np.float32(255), bias, size="S", batch=1)
     write_csv(tmp_path / "tags.csv", WD_TAGS)
     with pytest.raises(ModelError, match=r"size = 448"):
         load_tagger(tmp_path)
@@ -193,7 +206,7 @@ def test_weights_outside_of_the_file_are_read_only_from_the_folder(tmp_path: Pat
 
 
 def test_external_weights_hidden_in_a_nodes_attribute_are_found(tmp_path: Path) -> None:
-    tensor = onnx.TensorProto(dims=[1], data_type=1, data_location=1)
+    tensor = onnx.TensorProto(dims=[1], data_type=1, data_location=onnx.TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="../secret")
     inner = onnx.helper.make_graph([onnx.helper.make_node("Constant", [], ["x"], value=tensor)], "g", [], [])
     outer = onnx.helper.make_node("If", ["c"], ["x"], then_branch=inner, else_branch=inner)
@@ -222,8 +235,7 @@ def test_onnxruntime_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_gpu_that_onnxruntime_lacks_is_told(tmp_path: Path) -> None:
-    import onnxruntime
-
+    onnxruntime: Any = importlib.import_module("onnxruntime")
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(ModelError, match="onnxruntime-gpu"):
