@@ -27,10 +27,10 @@ from trainkit.captioning.made_by import check_served, made_by, named_model, reco
 from trainkit.captioning.meter import Meter, duration
 from trainkit.captioning.plan import Plan, choose_pictures, plan_of
 from trainkit.captioning.questions import Questions
-from trainkit.captioning.ranks import Ranks, joined
 from trainkit.captioning.tally import Tally
 from trainkit.errors import TrainkitError
 from trainkit.manifest_pictures import ManifestPictures
+from trainkit.ranks import Ranks, joined
 from trainkit.signals import Stop, Stopped
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainkit.captioning.ranks import Ranks
+    from trainkit.ranks import Ranks
     from trainkit.tagging.apply import Effort
     from trainkit.tagging.corrections import Corrections
     from trainkit.tagging.plan import ApplyConfig, Plan
@@ -144,7 +144,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _apply(options: argparse.Namespace) -> int:
-    from trainkit.captioning.ranks import joined
+    from trainkit.ranks import joined
     from trainkit.tagging.apply import Effort, kept_corrections
     from trainkit.tagging.corrections import Corrections, read_corrections
     from trainkit.tagging.load import load_tagger

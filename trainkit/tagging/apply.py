@@ -18,10 +18,10 @@ from trainkit.additions.finished import read_additions, write_additions
 from trainkit.additions.journal import open_journal
 from trainkit.additions.merge import Merged, merge_additions
 from trainkit.additions.places import additions_in
-from trainkit.captioning.ranks import Ranks
 from trainkit.keys import mixed
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.progress import bar_style
+from trainkit.ranks import Ranks
 from trainkit.tagging.corrections import Correction, Corrections
 from trainkit.tagging.counts import Counts, addition_of, counted
 from trainkit.tagging.decide import decide

@@ -1,7 +1,7 @@
 """The processes of a run that torchrun started: who they are, and how they wait for each other.
 
-Each captions its own share of the pictures and needs the others only at the end, so that no model is wrapped
-and no gradients are exchanged: gloo does, on GPUs too.
+Each captions or tags its own share of the pictures and needs the others only at the end, so that no model is
+wrapped and no gradients are exchanged: gloo does, on GPUs too.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def joined(environment: Mapping[str, str] | None = None) -> Iterator[Ranks]:
     if "RANK" not in told:
         raise LaunchError(
             f"WORLD_SIZE is {world} and there is no RANK: start several processes with torchrun "
-            "--nproc_per_node 2 -m trainkit caption caption.toml"
+            f"--nproc_per_node {world} -m trainkit COMMAND"
         )
     import torch.distributed
 
