@@ -1,7 +1,7 @@
 """A processor of pictures and text from a folder whose family also takes videos.
 
 transformers has the part for videos only where torchvision is installed, and without it refuses the whole
-processor (Qwen-VL, GLM-4V, InternVL, SmolVLM). We never show videos: there, that part is left out.
+processor (Qwen-VL, GLM-4V, InternVL, SmolVLM). We never show videos: that part is left out everywhere.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ def load_processor(folder: Path, named: str | None, kind: str, **settings: Any) 
     """The processor of a folder. ``named`` is the class that its files name, ``kind`` the model's family;
     ``settings`` go to ``from_pretrained``. Raises what transformers raises."""
     from transformers import AutoProcessor
-    from transformers.utils import is_torchvision_available
 
-    both = None if is_torchvision_available() else _with_videos(named, kind)
+    both = _with_videos(named, kind)
     if both is None:
         return AutoProcessor.from_pretrained(folder, **settings)
     return _without_videos(both).from_pretrained(folder, **settings)
