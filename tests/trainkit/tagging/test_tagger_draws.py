@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -89,7 +91,7 @@ def test_pictures_of_any_shape_become_what_the_network_takes(w: int, h: int, fit
 
 
 def test_lower_layers_take_smaller_steps() -> None:
-    model = nn.Module()
+    model: Any = nn.Module()
     model.backbone = nn.ModuleDict({"embed": nn.Linear(2, 2), "layer": nn.ModuleList([nn.Linear(2, 2)] * 1)})
     model.backbone["layer"].append(nn.Linear(2, 2))
     model.head = nn.Linear(2, 2)
