@@ -76,6 +76,11 @@ class Asking:
 
     def encode(self, requests: Sequence[Request]) -> Any:
         """The tensors of a batch, a BatchFeature on the CPU."""
+        inputs = self._encoded(requests)
+        inputs.pop("labels", None)  # PaliGemma's processor makes them, for training.
+        return inputs
+
+    def _encoded(self, requests: Sequence[Request]) -> Any:
         images = [fitting(request.image, self._max_side) for request in requests]
         if self.style == "chat":
             return self._processor.apply_chat_template(
