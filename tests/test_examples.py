@@ -6,9 +6,12 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from captionkit import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
@@ -69,3 +72,30 @@ def test_a_policy_of_ones_own_is_tested_and_used(tmp_path: Path) -> None:
     said = output_of(ROOT / "examples/04_own_policy.py", tmp_path).splitlines()
     assert said[0] == "keeps every law"
     assert 0 < sum("someone" in line for line in said[1:]) < len(said[1:]) == 6
+
+
+@pytest.mark.slow
+def test_from_pictures_of_which_nothing_is_known_to_a_trained_model(tmp_path: Path) -> None:
+    """The commands of docs/from-pictures.md, on drawn pictures, with real small models."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    words = [ROOT / "examples/from_pictures/chain.sh", tmp_path / "chain", "300"]
+    chain = subprocess.run(
+        words, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert chain.returncode == 0, chain.stdout + chain.stderr
+    assert "Traceback" not in chain.stderr
+
+    records = list(read_records(tmp_path / "chain/manifest"))
+    assert len(records) == 300
+    by_source = Counter(tag.source for record in records for tag in record.tags)
+    assert by_source["human"] == 300  # Of half of them a person said ground and number.
+    assert by_source["tagger"] > 100
+    for record in records:  # What the classifier added is right in about nine of ten.
+        assert len({tag.name for tag in record.tags if tag.name.endswith("background")}) <= 1
+    captioned = [record for record in records if record.prose]
+    assert 60 < len(captioned) < 140
+    assert {prose.source for record in captioned for prose in record.prose} == {"tiny"}
+    assert sum("background" in record.prose[0].text for record in captioned) > len(captioned) / 2
+
+    assert (tmp_path / "chain/run/model/unet/diffusion_pytorch_model.safetensors").is_file()
+    assert (tmp_path / "chain/samples/sheet.png").is_file()

@@ -1,10 +1,12 @@
-"""Train, in less than a minute on one core, a tiny model that captions the demo's scenes of coloured figures.
+"""Train, in less than a minute on one core, a tiny model that captions the demo's plain scenes.
 
-    python examples/train_tiny_captioner.py captioner
+    python examples/from_pictures/train_tiny_captioner.py captioner
 
 It is a PaliGemma of transformers (a small ConvNeXt sees, a small Llama writes) with random weights at first.
-The folder is one that ``trainkit caption`` takes as ``backend.model``; it lacks size, not parts. So small a
-model reads no prompts: its chat template leaves them out. Prints how many new scenes are captioned rightly.
+In so little time it learns four kinds of figures, one in the middle of each picture, in eight colours. Of other
+kinds, places, sizes and grounds it knows little. The folder is one that ``trainkit caption`` takes as
+``backend.model``: it lacks size, not parts. So small a model reads no prompts: its chat template leaves them
+out. Prints how many new scenes of both sorts are captioned rightly.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import dataclasses
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch.nn.functional import cross_entropy
 from transformers import (
     DINOv3ConvNextConfig,
     LlamaConfig,
@@ -45,6 +48,7 @@ from trainkit.demo.scenes import (
 from trainkit.demo.words import plain_sentence
 
 SIDE = 32
+PEAK = 3e-3
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 SEEN = 5
 """Tokens of a picture: the whole, and its four quarters."""
@@ -57,16 +61,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=150)
     options = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # Of so small a model, more threads only wait for each other.
     started, spent = time.perf_counter(), time.process_time()
     rng = random.Random(0)
-    scenes = [plain_scene(rng) if n % 2 else single(rng) for n in range(1200)]
+    scenes = [plain_scene(rng) for _ in range(800)]
     words = {*("a", "small", "big", "on", "background"), *KINDS, *FIGURE_COLOURS, *GROUND_COLOURS}
     vocabulary = {token: n for n, token in enumerate((*SPECIAL, *sorted(words)))}
     model = new_model(len(vocabulary))
-    train(model, scenes, vocabulary, options.steps)
+    model.train()
+    pictures = Pictures(scenes)
+    learn_to_see(model, pictures, 2 * options.steps)
+    learn_to_write(model, pictures, vocabulary, options.steps)
     save(model, vocabulary, options.folder)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {options.steps} steps: "
@@ -114,41 +122,75 @@ def new_model(vocabulary: int) -> PaliGemmaForConditionalGeneration:
     )
 
 
-def train(
-    model: PaliGemmaForConditionalGeneration, scenes: list[Scene], vocabulary: dict[str, int], steps: int
+def learn_to_see(model: PaliGemmaForConditionalGeneration, pictures: Pictures, steps: int) -> None:
+    """What sees alone names kind and colour first: captions teach it the shapes three times as slowly."""
+    eye = model.model.vision_tower
+    names = torch.nn.Linear(96, len(KINDS) + len(FIGURE_COLOURS))
+    colours = list(FIGURE_COLOURS)
+    for optimizer in slowly_stopping([*eye.parameters(), *names.parameters()], steps):
+        seen, told = pictures.painted()
+        kind, colour = names(eye(seen).last_hidden_state[:, 0]).split([len(KINDS), len(colours)], dim=1)
+        figures = [scene.figures[0] for scene in told]
+        loss = cross_entropy(kind, torch.tensor([KINDS.index(figure.kind) for figure in figures]))
+        loss += cross_entropy(colour, torch.tensor([colours.index(figure.colour) for figure in figures]))
+        learn(optimizer, loss)
+    print(f"sees after {steps} steps: loss {loss.item():.3f}", flush=True)
+
+
+def learn_to_write(
+    model: PaliGemmaForConditionalGeneration, pictures: Pictures, vocabulary: dict[str, int], steps: int
 ) -> None:
-    """Figures as masks, painted in other colours and moved a little in every step."""
-    batch, peak = 96, 3e-3
-    masks_N1HW = torch.stack([mask(scene) for scene in scenes])
-    rng = random.Random(1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=0.05)
-    model.train()
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = peak * min(1, (step + 1) / 30) * (1 - step / steps)
-        chosen = [rng.randrange(len(scenes)) for _ in range(batch)]
-        told = [coloured(scenes[n], rng) for n in chosen]
-        figure = pixels([FIGURE_COLOURS[scene.figures[0].colour] for scene in told])
-        ground = pixels([GROUND_COLOURS[scene.ground] for scene in told])
-        pictures = ground + (figure - ground) * masks_N1HW[chosen]
-        pictures = pictures.roll((rng.randint(-2, 2), rng.randint(-2, 2)), (2, 3))
+    """The whole model learns captions."""
+    for optimizer in slowly_stopping(list(model.parameters()), steps):
+        seen, told = pictures.painted()
         captions = [[vocabulary[word] for word in plain_sentence(scene).split()] + [2] for scene in told]
         longest = max(map(len, captions))
         rows = [PROMPT + caption + [0] * (longest - len(caption)) for caption in captions]
-        wanted = [[-100] * len(PROMPT) + caption + [-100] * (longest - len(caption)) for caption in captions]
-        ids, labels = torch.tensor(rows), torch.tensor(wanted)
+        wanted = [[-100] * len(PROMPT) + c + [-100] * (longest - len(c)) for c in captions]
+        ids = torch.tensor(rows)
         loss = model(
             input_ids=ids,
-            pixel_values=pictures,
+            pixel_values=seen,
             attention_mask=torch.ones_like(ids),
             token_type_ids=(torch.arange(ids.shape[1]) >= len(PROMPT)).long().expand_as(ids),
-            labels=labels,
+            labels=torch.tensor(wanted),
         ).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if step % 100 == 0:
-            print(f"step {step}: loss {loss.item():.3f}", flush=True)
+        learn(optimizer, loss)
+    print(f"writes after {steps} steps: loss {loss.item():.3f}", flush=True)
+
+
+def slowly_stopping(parameters: list[torch.nn.Parameter], steps: int) -> Iterator[torch.optim.Optimizer]:
+    """An optimizer for each step; its rate warms up and then falls to nothing."""
+    optimizer = torch.optim.AdamW(parameters, lr=PEAK, weight_decay=0.05)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = PEAK * min(1, (step + 1) / 30) * (1 - step / steps)
+        yield optimizer
+
+
+def learn(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """One step."""
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
+    optimizer.step()
+
+
+class Pictures:
+    """Scenes whose figures are kept as masks, and painted anew in other colours for every step."""
+
+    def __init__(self, scenes: list[Scene]) -> None:
+        self._scenes, self._rng = scenes, random.Random(1)
+        self._masks_N1HW = torch.stack([mask(scene) for scene in scenes])
+
+    def painted(self, count: int = 96) -> tuple[torch.Tensor, list[Scene]]:
+        """Pictures [count, 3, SIDE, SIDE] in -1..1, moved a little, and the scenes that they show."""
+        rng = self._rng
+        chosen = [rng.randrange(len(self._scenes)) for _ in range(count)]
+        told = [coloured(self._scenes[n], rng) for n in chosen]
+        figure = pixels([FIGURE_COLOURS[scene.figures[0].colour] for scene in told])
+        ground = pixels([GROUND_COLOURS[scene.ground] for scene in told])
+        seen = ground + (figure - ground) * self._masks_N1HW[chosen]
+        return seen.roll((rng.randint(-2, 2), rng.randint(-2, 2)), (2, 3)), told
 
 
 def mask(scene: Scene) -> torch.Tensor:
