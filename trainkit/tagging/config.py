@@ -45,7 +45,7 @@ class TaggerConfig(BaseModel):
     """Samples between two looks at the held-out pictures; 0 is one epoch."""
     metric: Literal["auto", "mean_average_precision", "accuracy"] = "auto"
     """What the best weights are best in, on held-out pictures. "auto" is the accuracy where all labels are in
-    groups, else the mean over tags of average precision."""
+    groups, else the mean over all tags, those in groups too, of average precision."""
     patience: int = Field(default=5, ge=0)
     """So many looks without a better one end the training; 0 never ends it early."""
     checkpoint_every: int = Field(default=0, ge=0)

@@ -25,7 +25,8 @@ class Verdict:
 
     pictures: int
     mean_average_precision: float
-    """Over labels that a held-out picture has; NaN where there are none."""
+    """Over labels that a held-out picture has, those in groups too; NaN where there are none. Pictures of
+    which it is not known whether they have a label do not count for it."""
     accuracy: float
     """Mean over groups; NaN where there are none."""
     by_group: dict[str, float]
@@ -95,16 +96,16 @@ def judged(logits_HO: NDArray[np.float32], places: NDArray[np.int64], data: Trai
     """How good these logits are."""
     outputs = data.outputs
     scores = outputs.probabilities(logits_HO)
-    present, _ = data.targets.dense(places.tolist())
+    present, known = _known(places, data)
     averages = [
-        average_precision(scores[:, label], present[:, label])
+        average_precision(scores[known[:, label], label], present[known[:, label], label])
         for label in range(len(outputs.labels))
         if present[:, label].any()
     ]
     by_group: dict[str, float] = {}
     majority: dict[str, float] = {}
     for name in outputs.groups:
-        rows, right = _right_choice(name, present, outputs)
+        rows, right = _right_choice(name, places, data)
         if not len(rows):
             continue
         chosen = logits_HO[rows][:, outputs.outputs_of(name)].argmax(axis=1)
@@ -122,21 +123,33 @@ def judged(logits_HO: NDArray[np.float32], places: NDArray[np.int64], data: Trai
 def fitted(logits_HO: NDArray[np.float32], places: NDArray[np.int64], data: TrainingData) -> Temperatures:
     """The temperatures at which held-out pictures are likeliest."""
     outputs = data.outputs
-    present, _ = data.targets.dense(places.tolist())
-    tags = fit_sigmoid(sigmoid(logits_HO[:, outputs.singles]).ravel(), present[:, outputs.singles].ravel())
+    present, known = (table[:, outputs.singles] for table in _known(places, data))
+    tags = fit_sigmoid(sigmoid(logits_HO[:, outputs.singles])[known], present[known])
     groups = {}
     for name in outputs.groups:
-        rows, right = _right_choice(name, present, outputs)
+        rows, right = _right_choice(name, places, data)
         groups[name] = fit_softmax(softmax(logits_HO[rows][:, outputs.outputs_of(name)]), right)
     return Temperatures(tags, groups)
 
 
+def _known(places: NDArray[np.int64], data: TrainingData) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """[H, L] twice: which labels are there, and of which it is known whether they are."""
+    present, certain = data.targets.dense(places.tolist())
+    known = present | certain | ~data.targets.silent[places][:, None]
+    for of in data.outputs.groups.values():
+        known[:, of] |= present[:, of].any(axis=1, keepdims=True)
+    return present, known
+
+
 def _right_choice(
-    group: str, present: NDArray[np.bool_], outputs: Outputs
+    group: str, places: NDArray[np.int64], data: TrainingData
 ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """The rows of which the right output of a group is known, and which of the group's outputs that is."""
-    of = present[:, outputs.groups[group]]
-    if group in outputs.none_of:
-        of = np.concatenate([of, ~of.any(axis=1, keepdims=True)], axis=1)
+    present, certain = data.targets.dense(places.tolist())
+    of = present[:, data.outputs.groups[group]]
+    if group in data.outputs.none_of:
+        # A picture without tags has none of them only where a person denied each.
+        none = ~data.targets.silent[places] | certain[:, data.outputs.groups[group]].all(axis=1)
+        of = np.concatenate([of, (none & ~of.any(axis=1))[:, None]], axis=1)
     rows = np.flatnonzero(of.sum(axis=1) == 1)
     return rows, of[rows].argmax(axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from trainkit.errors import PictureError, TrainkitError
 from trainkit.file_hash import blake2b_of
 from trainkit.keys import mixed
 from trainkit.manifest_pictures import ManifestPictures
+from trainkit.tagging.answers import answers_in
 from trainkit.tagging.corrections import Corrections
 from trainkit.tagging.evaluate import ScoreTable, at_temperatures
 from trainkit.tagging.labels import LearnConfig
@@ -74,7 +75,7 @@ class Witness:
             return self.tagger.about.outputs
         return Outputs(self.tagger.labels)
 
-    def truth(self, corrections: Corrections) -> Truth:
+    def truth(self, corrections: Corrections, answers: Collection[str] = ()) -> Truth:
         """Reads records as the tagger's training did: by the same implications and facts, and deaf to the
         same sources."""
         unheard: tuple[str, ...] = (self.tagger.name,)
@@ -82,7 +83,7 @@ class Witness:
         if isinstance(self.tagger, TrainedTagger):
             unheard += self.tagger.about.leave_out_sources
             graph, facts = self._learned(self.tagger)
-        closing = Closing(self.outputs, graph, facts)
+        closing = Closing(self.outputs, graph, facts, answers=answers)
         return Truth(self.outputs, closing, corrections=corrections, unheard=unheard)
 
     def held_out(self, id: str, digest: str) -> bool:
@@ -131,7 +132,7 @@ def judge_pictures(
     """
     witness = Witness(tagger)
     held_out = witness.knows_split and not every
-    truth = witness.truth(corrections)
+    truth = witness.truth(corrections, answers_in(pictures.manifest.path))
     problems: list[str] = []
     found: dict[int, NDArray[np.int8]] = {}
     order = np.argsort(mixed(pictures.keys, 0), kind="stable").tolist()

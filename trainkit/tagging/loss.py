@@ -70,17 +70,23 @@ class Truth:
     certain_BL: Tensor
     """bool: a person said so, or that it is not."""
     unknown_BL: Tensor
-    """bool: nothing is known in this draw (a mirrored picture and a label that knows left from right)."""
+    """bool: nothing is known in this draw (a picture without tags; a mirrored one and a label that knows left
+    from right)."""
 
 
 class TaggerLoss:
     """The loss of a run."""
 
     def __init__(
-        self, config: LossConfig, outputs: Outputs, counts: NDArray[np.int64], pictures: int
+        self,
+        config: LossConfig,
+        outputs: Outputs,
+        counts: NDArray[np.int64],
+        pictures: int,
+        judged: NDArray[np.int64] | None = None,
     ) -> None:
-        """``counts`` [L] says how many of ``pictures`` have each label. Raises ValueError for a prior of no
-        single label."""
+        """``counts`` [L] says how many of ``pictures`` have each label, ``judged`` [L] of how many that is
+        known: of all, where it is None. Raises ValueError for a prior of no single label."""
         self.config, self.outputs = config, outputs
         self._singles = torch.from_numpy(outputs.singles)
         folded = {fold(outputs.labels[place].name): at for at, place in enumerate(outputs.singles.tolist())}
@@ -90,7 +96,7 @@ class TaggerLoss:
             raise ValueError(f"loss.priors: {lost!r} is no tag that is learned by itself")
         mean_tags = counts[outputs.singles].sum() / max(pictures, 1)
         self._per_tag = 1.0 / max(1.0, float(mean_tags))
-        ratio = (pictures - counts) / np.maximum(counts, 1)
+        ratio = ((pictures if judged is None else judged) - counts) / np.maximum(counts, 1)
         balanced = config.positive_weight == "balanced"
         weights = np.clip(ratio, 1.0 / config.most_weight, config.most_weight) if balanced else ratio * 0 + 1
         self._positive = torch.from_numpy(weights[outputs.singles].astype(np.float32))
@@ -183,7 +189,7 @@ class _Group:
                 not_those + torch.where(denied.any(dim=1), 0.0, self._absent(none, log_p)),
             )
         losses = torch.where(number > 0, found, lacking)
-        # A mirrored picture of a group that knows left from right.
+        # A picture without tags, or a mirrored one of a group that knows left from right.
         return losses.masked_fill(truth.unknown_BL[:, places].any(dim=1), 0.0)
 
     def _absent(self, none: Tensor, log_p: Tensor) -> Tensor:

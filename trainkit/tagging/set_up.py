@@ -83,6 +83,8 @@ class TaggerSetup:
         ]
         if data.targets.certain:
             lines.append(f"corrections hold for {len(data.targets.certain):,} pictures")
+        if data.nothing_known:
+            lines.append(f"nothing is known of {data.nothing_known:,} pictures: they are left out")
         if data.skipped:
             lines.append(f"{len(data.skipped):,} rows cannot be used, such as {data.skipped[0]}")
         return "\n".join(lines)
@@ -100,14 +102,22 @@ does not matter either; what it holds is compared by itself."""
 def set_up_tagger(run: TaggerConfig, *, show: bool) -> TaggerSetup:
     """Raises TrainkitError for everything the user can mend."""
     accelerator = make_accelerator(run.mixed_precision, run.out, tf32=True)
-    data = read_training_data(run.data, run.learn, run.split, run.augment, run.source, show=show)
+    data = read_training_data(
+        run.data,
+        run.learn,
+        run.split,
+        run.augment,
+        run.source,
+        unlabelled=tuple(run.loss.priors),
+        show=show,
+    )
     made = make_backbone(run.backbone, run.seed)
     head = Head(made.backbone.num_features, data.outputs.count, run.optim.dropout)
-    counts = data.targets.counts(data.train)
-    _begin(head, data, counts)
+    counts, judged = data.targets.counts(data.train), data.targets.judged(data.train)
+    _begin(head, data, counts, judged)
     network = TaggerNetwork(made.backbone, head).to(accelerator.device)
     try:
-        loss = TaggerLoss(run.loss, data.outputs, counts, len(data.train))
+        loss = TaggerLoss(run.loss, data.outputs, counts, len(data.train), judged)
     except ValueError as error:
         raise ConfigError("tagger", [str(error)]) from error
     trained: nn.Module = network
@@ -124,13 +134,12 @@ def set_up_tagger(run: TaggerConfig, *, show: bool) -> TaggerSetup:
     return TaggerSetup(run, accelerator, data, made.preprocessing, network, source, order, loss, training)
 
 
-def _begin(head: Head, data: TrainingData, counts: np.ndarray) -> None:
-    """The head's biases, by how frequent each output is."""
-    number = max(len(data.train), 1)
-    shares = [count / number for count in counts.tolist()]
+def _begin(head: Head, data: TrainingData, counts: np.ndarray, judged: np.ndarray) -> None:
+    """The head's biases, by how frequent each output is where that is known."""
+    shares = (counts / np.maximum(judged, 1)).tolist()
     for name in data.outputs.none_of:
         places = data.outputs.groups[name]
-        shares.append(max(0.0, 1 - float(counts[places].sum()) / number))
+        shares.append(max(0.0, 1 - float(counts[places].sum()) / max(int(judged[places].max()), 1)))
     head.begin(shares)
 
 

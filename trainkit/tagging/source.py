@@ -146,4 +146,5 @@ def truth_of(data: TrainingData, places: Sequence[int], mirrored: Sequence[bool]
     """What is known of a batch."""
     present, certain = data.targets.dense(places)
     unknown = np.outer(np.array(mirrored, np.bool_), data.sided).reshape(present.shape)
+    unknown |= data.unknown(places) & ~data.unlabelled
     return Truth(torch.from_numpy(present), torch.from_numpy(certain), torch.from_numpy(unknown))

@@ -7,7 +7,7 @@ with it all that imply it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,9 @@ class Known:
     present: tuple[int, ...] = ()
     certain: tuple[int, ...] = ()
     """Labels, there or not, of which a person said so."""
+    silent: bool = False
+    """Whether the record has no tags but a person's answers, so that a tag which it lacks is unknown rather
+    than absent."""
 
 
 Said = Callable[[str], Iterable[tuple[str, bool]]]
@@ -35,8 +38,17 @@ Said = Callable[[str], Iterable[tuple[str, bool]]]
 class Closing:
     """Makes what is known of a record."""
 
-    def __init__(self, outputs: Outputs, graph: ImplicationGraph, facts: dict[str, str]) -> None:
-        """``facts`` are the groups that are made of facts, each with its fact."""
+    def __init__(
+        self,
+        outputs: Outputs,
+        graph: ImplicationGraph,
+        facts: dict[str, str],
+        *,
+        answers: Collection[str] = (),
+    ) -> None:
+        """``facts`` are the groups that are made of facts, each with its fact. Tags of the sources
+        ``answers`` were asked for one by one: beside them no other is absent."""
+        self._answers = frozenset(answers)
         self._graph = graph
         self._facts = facts
         self._places = {
@@ -70,7 +82,7 @@ class Closing:
                 present.add(place)
         words = [(fold(tag), right) for tag, right in said]
         if not words:
-            return Known(tuple(sorted(present)))
+            return Known(tuple(sorted(present)), silent=self._is_silent(record))
         # Conclusions first, what was said itself last: it outweighs them.
         derived_no = {place for tag, right in words if not right for place in self._implying.get(tag, ())}
         derived_yes = self._found(tag for tag, right in words if right)
@@ -78,7 +90,10 @@ class Closing:
         no = {place for tag, right in words if not right for place in self._named.get(tag, ())}
         present = (((present - derived_no) | derived_yes) - no) | yes
         certain = derived_no | derived_yes | yes | no
-        return Known(tuple(sorted(present)), tuple(sorted(certain)))
+        return Known(tuple(sorted(present)), tuple(sorted(certain)), silent=self._is_silent(record))
+
+    def _is_silent(self, record: Record) -> bool:
+        return all(tag.source in self._answers for tag in record.tags)
 
     def _is_meant(self, tag: Tag) -> bool:
         """Whether a tag may be one of the labels: in a group, a name is not enough where both have a
@@ -105,6 +120,8 @@ class Targets:
     present: NDArray[np.int32]
     certain: dict[int, tuple[int, ...]]
     """By picture, where a person said anything."""
+    silent: NDArray[np.bool_]
+    """[N]: whether the record has no tags but a person's answers."""
 
     @classmethod
     def of(cls, known: Sequence[Known], num_labels: int) -> Targets:
@@ -113,7 +130,7 @@ class Targets:
         np.cumsum([len(one.present) for one in known], out=starts[1:])
         present = np.array([place for one in known for place in one.present], dtype=np.int32)
         certain = {i: one.certain for i, one in enumerate(known) if one.certain}
-        return cls(num_labels, starts, present, certain)
+        return cls(num_labels, starts, present, certain, np.array([one.silent for one in known], np.bool_))
 
     def counts(self, pictures: NDArray[np.int64]) -> NDArray[np.int64]:
         """[L]: how many of some pictures have each label."""
@@ -121,6 +138,13 @@ class Targets:
         return np.bincount(
             np.concatenate(places) if places else np.zeros(0, np.int32), minlength=self.num_labels
         ).astype(np.int64)
+
+    def judged(self, pictures: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[L]: of how many of some pictures it is known whether they have each label."""
+        told = np.full(self.num_labels, int((~self.silent[pictures]).sum()), np.int64)
+        for picture in pictures[self.silent[pictures]].tolist():
+            told[list({*self.of_picture(picture).tolist(), *self.certain.get(picture, ())})] += 1
+        return told
 
     def of_picture(self, picture: int) -> NDArray[np.int32]:
         """The labels of one picture."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +14,13 @@ from tqdm import tqdm
 
 from captionkit import CaptionkitError, CaptionPipeline, Record, load_pipeline, preset
 from captionkit.patterns import compile_patterns
+from captionkit.record import fold
 from trainkit.config import is_recipe_file
 from trainkit.errors import ConfigError, PictureError, TrainkitError
 from trainkit.keys import key_of
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.progress import bar_style
+from trainkit.tagging.answers import answers_in
 from trainkit.tagging.augment import AugmentConfig
 from trainkit.tagging.corrections import Corrections, read_corrections
 from trainkit.tagging.labels import Census, LearnConfig, choose_labels, facts_of
@@ -70,8 +72,12 @@ class TrainingData:
     outputs: Outputs
     sided: NDArray[np.bool_]
     """[L]: labels of which a mirrored picture says nothing."""
+    unlabelled: NDArray[np.bool_]
+    """[L]: labels that are learned from pictures of which nothing is known, too (`LossConfig.priors`)."""
     skipped: tuple[str, ...]
     """What is wrong with rows that cannot be used."""
+    nothing_known: int = 0
+    """Pictures that neither a record nor a person tells anything of; they are left out."""
 
     def fingerprint(self) -> str:
         """A hash of all pictures and of what is known of each, in hexadecimal."""
@@ -79,7 +85,17 @@ class TrainingData:
         for array in (self.keys, self.targets.starts, self.targets.present):
             digest.update(np.ascontiguousarray(array).data)
         digest.update(repr(sorted(self.targets.certain.items())).encode())
+        digest.update(np.flatnonzero(self.targets.silent).tobytes())
         return digest.hexdigest()
+
+    def unknown(self, places: Sequence[int]) -> NDArray[np.bool_]:
+        """[B, L]: labels of pictures without tags of which nobody says whether they are there; of a group
+        all, or none when one is known."""
+        present, certain = self.targets.dense(places)
+        told = present | certain
+        for of in self.outputs.groups.values():
+            told[:, of] = told[:, of].any(axis=1, keepdims=True)
+        return ~told & self.targets.silent[list(places)][:, None]
 
     @property
     def train(self) -> NDArray[np.int64]:
@@ -99,9 +115,11 @@ def read_training_data(
     augment: AugmentConfig,
     source: str,
     *,
+    unlabelled: Collection[str] = (),
     show: bool = False,
 ) -> TrainingData:
-    """Read all records twice: to count tags, and to note what is known.
+    """Read all records twice: to count tags, and to note what is known. Of the tags ``unlabelled``, pictures
+    of which nothing is known tell something; without such tags, these pictures are left out.
 
     Raises ConfigError where there is nothing to learn, TrainkitError where no picture is left to learn from
     or, with a split, to be judged by.
@@ -113,25 +131,35 @@ def read_training_data(
 
     census = Census(facts_of(learn), learn.implications)
     skipped: list[str] = []
-    rows: list[int] = []
-    for row, record in _records(pictures, unheard, skipped, "counting tags", show):
-        rows.append(row)
+    for _, record in _records(pictures, unheard, skipped, "counting tags", show):
         census.take(record, ((said.tag, said.right) for said in corrections.of(record.id)))
     outputs = choose_labels(learn, census)
 
     facts = {name: group.fact for name, group in learn.groups.items() if group.fact is not None}
-    closing = Closing(outputs, learn.implications, facts)
+    closing = Closing(outputs, learn.implications, facts, answers=answers_in(data.path))
+    lacking_tells = bool(len(outputs.singles) or outputs.none_of)
     known: list[Known] = []
+    rows: list[int] = []
+    nothing_known = 0
     keys, digests, held, may_flip = [], [], [], []
     for row, record in _records(pictures, unheard, [], "reading labels", show):
-        known.append(closing.known(record, [(s.tag, s.right) for s in corrections.of(record.id)]))
+        one = closing.known(record, [(s.tag, s.right) for s in corrections.of(record.id)])
+        tells = one.present or one.certain or (lacking_tells and not one.silent)
+        if not (tells or unlabelled):
+            nothing_known += 1
+            continue
+        known.append(one)
+        rows.append(row)
         digest = pictures.digest(row)
         keys.append(key_of(record.id))
         digests.append(digest or f"id/{record.id}")
         held.append(split.held_out(record.id, digest))
         may_flip.append(augment.flip > 0 and pipeline.may_flip(record))
     if len(known) == sum(held):
-        raise TrainkitError(f"data.path: {data.path}: no picture is left to learn from")
+        raise TrainkitError(
+            f"data.path: {data.path}: no picture is left to learn from: {sum(held):,} are held out, and "
+            f"nothing is known of {nothing_known:,}"
+        )
     if split.share and not any(held):
         raise TrainkitError(
             f"split.share = {split.share} holds out none of {len(held)} pictures; raise it, or set it to 0 "
@@ -147,7 +175,9 @@ def read_training_data(
         Targets.of(known, len(outputs.labels)),
         outputs,
         sided_labels(outputs, augment, pipeline),
+        np.array([fold(label.name) in set(map(fold, unlabelled)) for label in outputs.labels], np.bool_),
         tuple(skipped),
+        nothing_known,
     )
 
 

@@ -2,7 +2,8 @@
 
 A record that lacks a tag is no proof that the picture does: most boards tag what somebody cared to tag. Here
 such a tag counts as absent all the same, so that every precision is a lower bound; only pictures that have no
-tag at all, and pictures without a single tag of a group of which they must have one, say nothing.
+tag at all (or none but a person's answers), and pictures without a single tag of a group of which they must
+have one, say nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Truth:
         tags = tuple(tag for tag in record.tags if tag.source not in self._unheard)
         said = [(correction.tag, correction.right) for correction in self._corrections.of(record.id)]
         known = self._closing.known(replace(record, tags=tags), said)
-        truth = np.full(len(self._outputs.labels), ABSENT if tags else UNKNOWN, dtype=np.int8)
+        truth = np.full(len(self._outputs.labels), UNKNOWN if known.silent else ABSENT, dtype=np.int8)
         certain = np.zeros(len(truth), dtype=np.bool_)
         certain[list(known.certain)] = True
         truth[certain] = ABSENT

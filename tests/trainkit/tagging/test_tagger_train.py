@@ -14,14 +14,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from captionkit import Tag
 from tests.trainkit import processes
 from tests.trainkit.tiny import write_pictures
+from trainkit.additions.addition import Addition
+from trainkit.additions.finished import write_additions
+from trainkit.additions.merge import merge_additions
 from trainkit.cli import main
 from trainkit.errors import CheckpointError, ConfigError, ModelError, TrainkitError
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.prepare import PrepareConfig, prepare
 from trainkit.tagging.outputs import Temperatures
 from trainkit.tagging.run_file import load_tagger_run, make_tagger_run
+from trainkit.tagging.set_up import set_up_tagger
 from trainkit.tagging.train import train_tagger
 from trainkit.tagging.trained import TrainedTagger, write_temperatures
 
@@ -352,3 +357,49 @@ def test_weights_of_another_network_are_refused(pretrained: Path, tmp_path: Path
 def test_no_pictures_to_learn_from(manifest: Path, tmp_path: Path) -> None:
     with pytest.raises((ConfigError, TrainkitError)):
         trained(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_of_a_picture_without_tags_nothing_is_known(tmp_path: Path) -> None:
+    """Untagged pictures are no examples of what lacks a tag; what a person said of them holds."""
+    write_pictures(tmp_path / "pictures", 24)
+    for path in sorted((tmp_path / "pictures").glob("*.json"))[:8]:
+        path.unlink()
+    names = [path.stem for path in sorted((tmp_path / "pictures").glob("*.png"))]
+    untagged = names[:8]
+    config = PrepareConfig(min_side=8, untagged=True)
+    prepare(str(tmp_path / "pictures"), tmp_path / "manifest", config, processes=1, show=False)
+    said = [{"id": untagged[0], "tag": "circle", "right": False}]
+    said += [{"id": untagged[1], "tag": "gray background", "right": True}]
+    said += [{"id": untagged[2], "tag": tag, "right": False} for tag in ("gray background", "circle")]
+    corrections = tmp_path / "corrections.jsonl"
+    corrections.write_text("".join(json.dumps(line) + "\n" for line in said), encoding="utf-8")
+
+    told = settings(tmp_path / "manifest", tmp_path / "out", split={"share": 0})
+    told["learn"] = {"tags": ["circle"], "groups": {"ground": {"tags": GROUNDS, "none": True}}}
+    told["data"]["corrections"] = [str(corrections)]
+    setup = set_up_tagger(make_tagger_run(told, Path()), show=False)
+    assert "nothing is known of 5 pictures: they are left out" in setup.describe()
+    data = setup.data
+    assert len(data.rows) == 19
+    at = {data.pictures.record(row).id: place for place, row in enumerate(data.rows.tolist())}
+    circle = [label.name for label in data.outputs.labels].index("circle")
+    ground = data.outputs.groups["ground"]
+    unknown = data.unknown([at[name] for name in untagged[:3]])
+    assert unknown[:, circle].tolist() == [False, True, False]
+    assert [set(row.tolist()) for row in unknown[:, ground]] == [{True}, {False}, {False}]
+    assert not data.unknown([at[name] for name in names[8:]]).any()
+    assert data.targets.judged(data.train)[circle] == 18
+
+    # The answers as `tagger apply` writes them into the manifest change nothing.
+    written = Addition(untagged[1], "", (Tag("gray background", source="human"),))
+    write_additions(tmp_path / "manifest", "human", {}, [written])
+    merge_additions(tmp_path / "manifest", show=False)
+    again = set_up_tagger(make_tagger_run(told, Path()), show=False).data
+    assert again.pictures.record(int(again.rows[at[untagged[1]]])).tags
+    assert again.fingerprint() == data.fingerprint()
+
+    # With a prior they are what positive-unlabelled learning calls unlabelled.
+    told["loss"] = {"priors": {"circle": 0.5}}
+    data = set_up_tagger(make_tagger_run(told, Path()), show=False).data
+    assert len(data.rows) == 24
+    assert data.unlabelled.tolist().count(True) == 1
