@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from trainkit.commands.whole_number import positive
+
 _EXAMPLES = """examples:
   trainkit caption caption.toml --dry-run            which pictures, and three prompts as they would be sent
   trainkit caption caption.toml --preview 20         caption 20 of them and show them on a page
@@ -36,7 +38,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     flag(
         "--preview",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="caption N of the chosen pictures, write a page of them, and change nothing",
     )
@@ -45,12 +47,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     flag("--retry-failed", action="store_true", help="ask again about pictures that had no answer")
     flag("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 1")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:

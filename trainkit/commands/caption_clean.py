@@ -8,6 +8,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from trainkit.commands.whole_number import positive
+
 _EXAMPLES = """examples:
   trainkit caption-clean caption.toml                          a page: what is refused, what denies a tag
   trainkit caption-clean caption.toml 'clean.skip=["mood clause"]' gate.min_words=5
@@ -34,18 +36,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "overrides", nargs="*", metavar="key=value", help="settings by dotted path, such as gate.min_words=5"
     )
     flag("-o", "--out", type=Path, metavar="PAGE", help="the page (default: beside the additions)")
-    flag(
-        "-n", type=_positive, default=30, metavar="N", help="captions of each sort on the page (default: 30)"
-    )
+    flag("-n", type=positive, default=30, metavar="N", help="captions of each sort on the page (default: 30)")
     flag("--write", action="store_true", help="bring what changes into the manifest")
     flag("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 1")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from trainkit.commands.whole_number import positive
+
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
@@ -14,7 +16,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("run_file", type=Path, metavar="run.toml")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument(
-        "--devices", type=_positive, default=1, metavar="N", help="number of devices to plan for (default 1)"
+        "--devices", type=positive, default=1, metavar="N", help="number of devices to plan for (default 1)"
     )
     parser.add_argument(
         "--plot",
@@ -24,12 +26,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 1")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:

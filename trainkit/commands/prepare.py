@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from trainkit.commands.whole_number import positive
+
 _EXAMPLES = """examples:
   trainkit prepare pictures -o manifest                    a folder with sidecars; any data captionkit reads
   trainkit prepare 'shards/pic-{000..099}.tar' -o manifest pictures stay in their tars
@@ -45,7 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     flag(
         "--processes",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="that read pictures (default: one a core); what is written does not depend on it",
     )
@@ -75,12 +77,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _setting(parser: argparse.ArgumentParser, name: str, kind: Any, letter: str, says: str) -> None:
     parser.add_argument(name, type=kind, default=argparse.SUPPRESS, metavar=letter, help=says)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 1")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -8,6 +8,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainkit.commands.whole_number import positive
+
 if TYPE_CHECKING:
     from trainkit.ranks import Ranks
     from trainkit.tagging.apply import Effort
@@ -57,11 +59,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="what a person said, as the review page writes it; may be repeated",
     )
-    flag("--preview", type=_positive, metavar="N", help="write a page of N pictures, and nothing else")
+    flag("--preview", type=positive, metavar="N", help="write a page of N pictures, and nothing else")
     flag("--dry-run", action="store_true", help="look at all pictures and report; write no tags")
     flag("--restart", action="store_true", help="make all of it anew, as with another tagger or threshold")
-    flag("--batch", type=_positive, default=16, metavar="N", help="pictures at a time (16)")
-    flag("--threads", type=_positive, default=2, metavar="N", help="that read pictures (2)")
+    flag("--batch", type=positive, default=16, metavar="N", help="pictures at a time (16)")
+    flag("--threads", type=positive, default=2, metavar="N", help="that read pictures (2)")
     flag(
         "--device",
         default="auto",
@@ -84,7 +86,7 @@ def _add_thresholds(parser: argparse.ArgumentParser) -> None:
     )
     flag(
         "--min-support",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="with --precision: leave out tags that fewer pictures of the evaluation have (10)",
     )
@@ -125,12 +127,6 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
         help="which tag implies which: an export of e621",
     )
     flag("--without-implied", action="store_true", help="do not write a tag that another one implies")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 1")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -8,6 +8,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainkit.commands.whole_number import at_least_0, positive
+
 if TYPE_CHECKING:
     from trainkit.tagging.evaluation import Evaluation
 
@@ -71,18 +73,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     flag("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_run)
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1, as argparse asks for it."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 1")
-    return int(text)
-
-
-def at_least_0(text: str) -> int:
-    """A whole number of at least 0."""
-    return 0 if text == "0" else positive(text)
 
 
 def _run(options: argparse.Namespace) -> int:

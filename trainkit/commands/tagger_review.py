@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainkit.commands.tagger_evaluate import positive
+from trainkit.commands.whole_number import positive
 
 if TYPE_CHECKING:
     from trainkit.manifest_pictures import ManifestPictures
