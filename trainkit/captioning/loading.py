@@ -4,6 +4,7 @@ not allow, and no weights are taken but those of the folder."""
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,10 +44,7 @@ def load_captioner(
     runs = _own_code(folder)
     if not code:
         _refuse_code(folder, kind, runs)
-    if not list(folder.glob("*.safetensors")):
-        pickled = " (pickled .bin or .pt weights are never loaded)" if list(folder.glob("*.bin")) else ""
-        raise ModelError(f"{folder} holds no *.safetensors weights{pickled}; save it with save_pretrained")
-
+    _refuse_pickles(folder)
     device = _device(device)
     import torch
 
@@ -84,14 +82,26 @@ def load_captioner(
         raise ModelError(
             f"{folder} cannot be loaded by transformers: {type(error).__name__}: {text}"
         ) from error
-    if missing := sorted(report["missing_keys"]):
+    _refuse_part(folder, kind, processor, report["missing_keys"])
+    return Loaded(model.eval(), processor, kind)
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Refuse a folder without safetensors."""
+    if not list(folder.glob("*.safetensors")):
+        pickled = " (pickled .bin or .pt weights are never loaded)" if list(folder.glob("*.bin")) else ""
+        raise ModelError(f"{folder} holds no *.safetensors weights{pickled}; save it with save_pretrained")
+
+
+def _refuse_part(folder: Path, kind: str, processor: Any, missing: Collection[str]) -> None:
+    """Refuse a model that lacks weights, which would be random, or a processor for pictures and text."""
+    if missing := sorted(missing):
         raise ModelError(
             f"{folder} lacks {len(missing)} weights of a {kind} model, such as {missing[0]}: it is cut off, "
             f"or not in transformers' own format (whose folders often end in -hf); {_HELP}"
         )
     if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
         raise ModelError(f"{folder} has no processor for pictures and text together; {_HELP}")
-    return Loaded(model.eval(), processor, kind)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -139,15 +139,21 @@ def caption(
         stack.close()
 
         # What was cleaned or judged by other settings before is judged by these; then all goes in.
-        tally = Tally()
-        for source in config.sources:
-            judge_again(config.data, source, judge)
-            for addition in read_additions(config.data, source):
-                tally.add(addition)
-        merged = merge_additions(config.data, show=show)
+        tally, merged = _bring_in(config, judge, show)
         cost = cost_of(config, tally.tokens_in, tally.tokens_out)
         tokens = (meter.tokens_in, meter.tokens_out)
         return Result(choice, meter.asked, meter.seconds, tokens, tally, merged, cost)
+
+
+def _bring_in(config: CaptionConfig, judge: Judge, show: bool) -> tuple[Tally, Merged]:
+    """Judge again what other settings judged, count all, and merge it into the manifest."""
+    tally = Tally()
+    for source in config.sources:
+        judge_again(config.data, source, judge)
+        for addition in read_additions(config.data, source):
+            tally.add(addition)
+    merged = merge_additions(config.data, show=show)
+    return tally, merged
 
 
 def _ask_all(
