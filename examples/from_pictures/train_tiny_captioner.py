@@ -3,8 +3,8 @@
     python examples/from_pictures/train_tiny_captioner.py captioner
 
 It is a PaliGemma of transformers (a small ConvNeXt sees, a small Llama writes) with random weights at first.
-In so little time it learns four kinds of figures, one in the middle of each picture, in eight colours. Of other
-kinds, places, sizes and grounds it knows little. The folder is one that ``trainkit caption`` takes as
+In so little time it learns four kinds of figures, one in the middle of each picture, in eight colours. Of
+other kinds, places, sizes and grounds it knows little. The folder is one that ``trainkit caption`` takes as
 ``backend.model``: it lacks size, not parts. So small a model reads no prompts: its chat template leaves them
 out. Prints how many new scenes of both sorts are captioned rightly.
 """
