@@ -27,7 +27,8 @@ def main(review: str) -> None:
             picture = data["pictures"][question["picture"]]["id"]
             scene = full_scene(random.Random(f"scene {int(picture)}"))
             true = {tag.name.replace("_", " ") for tag in tags_of(scene)}
-            lines += [{"id": picture, "tag": tag, "right": tag in true} for tag in question["answers"]]
+            asked = question["answers"] or [question["subject"]]  # A group's tags, or one tag by itself.
+            lines += [{"id": picture, "tag": tag, "right": tag in true} for tag in asked]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     Path(review, "corrections.jsonl").write_text(text, encoding="utf-8")
     print(f"{len(lines)} answers in {review}/corrections.jsonl")
