@@ -29,7 +29,12 @@ def describe(prepared: Prepared) -> str:
     size = sum(part["bytes"] for part in prepared.parts)
     lines = [
         f"{prepared.rows:,} pictures in {prepared.folder} ({gigabytes(size)}), {prepared.left_out:,} left "
-        f"out of {known:,}; {prepared.num_read:,} were read, the others known",
+        f"out of {known:,}; "
+        + (
+            "all were read"
+            if prepared.num_read >= known
+            else f"{prepared.num_read:,} were read, the others known"
+        ),
     ]
     if prepared.found:
         width = max(len(f"{count:,}") for count in prepared.found.values())
