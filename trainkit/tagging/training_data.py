@@ -78,6 +78,8 @@ class TrainingData:
     """What is wrong with rows that cannot be used."""
     nothing_known: int = 0
     """Pictures that neither a record nor a person tells anything of; they are left out."""
+    corrected_elsewhere: int = 0
+    """Pictures of which a person said something, and that are not in the manifest."""
 
     def fingerprint(self) -> str:
         """A hash of all pictures and of what is known of each, in hexadecimal."""
@@ -131,7 +133,9 @@ def read_training_data(
 
     census = Census(facts_of(learn), learn.implications)
     skipped: list[str] = []
+    elsewhere = {said.id for said in corrections}
     for _, record in _records(pictures, unheard, skipped, "counting tags", show):
+        elsewhere.discard(record.id)
         census.take(record, ((said.tag, said.right) for said in corrections.of(record.id)))
     outputs = choose_labels(learn, census)
 
@@ -178,6 +182,7 @@ def read_training_data(
         np.array([fold(label.name) in set(map(fold, unlabelled)) for label in outputs.labels], np.bool_),
         tuple(skipped),
         nothing_known,
+        len(elsewhere),
     )
 
 

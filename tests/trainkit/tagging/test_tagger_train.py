@@ -371,6 +371,7 @@ def test_of_a_picture_without_tags_nothing_is_known(tmp_path: Path) -> None:
     said = [{"id": untagged[0], "tag": "circle", "right": False}]
     said += [{"id": untagged[1], "tag": "gray background", "right": True}]
     said += [{"id": untagged[2], "tag": tag, "right": False} for tag in ("gray background", "circle")]
+    said += [{"id": "nowhere", "tag": "circle", "right": True}]
     corrections = tmp_path / "corrections.jsonl"
     corrections.write_text("".join(json.dumps(line) + "\n" for line in said), encoding="utf-8")
 
@@ -379,6 +380,7 @@ def test_of_a_picture_without_tags_nothing_is_known(tmp_path: Path) -> None:
     told["data"]["corrections"] = [str(corrections)]
     setup = set_up_tagger(make_tagger_run(told, Path()), show=False)
     assert "nothing is known of 5 pictures: they are left out" in setup.describe()
+    assert "corrections of 1 pictures are of none in the manifest" in setup.describe()
     data = setup.data
     assert len(data.rows) == 19
     at = {data.pictures.record(row).id: place for place, row in enumerate(data.rows.tolist())}
