@@ -20,7 +20,7 @@ def test_the_table_and_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"4 pictures in {out} (")
-    assert lines[0].endswith("kB), 1 left out of 5; 5 were read, the others known")
+    assert lines[0].endswith("kB), 1 left out of 5; all were read")
     assert lines[1:] == [
         "  1  broken             no picture that can be read",
         "  1  too small          its shorter side is below --min-side",
