@@ -78,7 +78,7 @@ def test_a_policy_of_ones_own_is_tested_and_used(tmp_path: Path) -> None:
 def test_from_pictures_of_which_nothing_is_known_to_a_trained_model(tmp_path: Path) -> None:
     """The commands of docs/from-pictures.md, on drawn pictures, with real small models."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    words = [ROOT / "examples/from_pictures/chain.sh", tmp_path / "chain", "300"]
+    words = [str(ROOT / "examples/from_pictures/chain.sh"), str(tmp_path / "chain"), "300"]
     chain = subprocess.run(
         words, env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=900, check=False
     )

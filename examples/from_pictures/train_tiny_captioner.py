@@ -170,7 +170,7 @@ def slowly_stopping(parameters: list[torch.nn.Parameter], steps: int) -> Iterato
 def learn(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     """One step."""
     optimizer.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
     optimizer.step()
 

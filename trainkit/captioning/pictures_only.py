@@ -25,9 +25,10 @@ def load_processor(folder: Path, named: str | None, kind: str, **settings: Any) 
 def _with_videos(named: str | None, kind: str) -> Any:
     """transformers' own class of the processor, if it has a part for videos; else None."""
     import transformers
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+    from transformers.models.auto import processing_auto
 
-    found = getattr(transformers, str(named or PROCESSOR_MAPPING_NAMES.get(kind)), None)
+    names: Any = processing_auto.PROCESSOR_MAPPING_NAMES  # type: ignore[attr-defined]
+    found = getattr(transformers, str(named or names.get(kind)), None)
     return found if found is not None and "video_processor" in found.get_attributes() else None
 
 
