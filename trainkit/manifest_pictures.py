@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from captionkit import Record
-from trainkit.errors import PictureError
+from trainkit.errors import PictureError, TrainkitError
 from trainkit.images import decode
 from trainkit.manifest import Manifest
 from trainkit.place import Place, is_url
@@ -62,6 +62,10 @@ class ManifestPictures:
 
         Raises TrainkitError for what is no table of pictures.
         """
+        if not path.exists():
+            raise TrainkitError(
+                f"{path}: there is no such manifest; make one with: trainkit prepare PICTURES -o {path}"
+            )
         manifest = Manifest(path, allow_empty=True)
         len(manifest)
         return cls(manifest, Store(store or StoreConfig()), transparent_as)

@@ -23,7 +23,8 @@ def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, A
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from error
+        why = "is a folder; give the TOML file of the run" if path.is_dir() else error.strerror
+        raise ConfigError(str(path), [f"cannot be read: {why}"]) from error
     except ValueError as error:
         raise ConfigError(str(path), [f"is not valid TOML: {error}"]) from error
     for override in overrides or []:

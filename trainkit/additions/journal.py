@@ -187,6 +187,8 @@ def _goes_on(manifest: Path, name: str, settings: Mapping[str, Any]) -> bool:
 def _compare(where: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if before == now:
         return
+    if not {*before} & {*now}:
+        raise TrainkitError(f"{where} is what something else added under this name; take another name")
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     shown = [f"  {key}: {_short(before.get(key))} then, {_short(now.get(key))} now" for key in changed[:12]]
     raise TrainkitError(

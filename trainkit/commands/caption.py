@@ -79,7 +79,13 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     print(result.describe())
     print(f"the report is {path}")
-    print(f"next: trainkit check run.toml data.path={shlex.quote(str(config.data))}")
+    if not result.tally.captioned and result.tally.refused:
+        print(
+            f"no caption passed: look at the report, change [gate] or [clean], and see what that does with\n"
+            f"next: trainkit caption-clean {_again(options)}"
+        )
+    else:
+        print(f"next: trainkit check run.toml data.path={shlex.quote(str(config.data))}")
     return 0
 
 

@@ -93,7 +93,9 @@ def _correction(line: bytes, where: str) -> Correction:
     try:
         told = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise TrainkitError(f"{where}: is no JSON: {str(error)[:200]}") from error
+        raise TrainkitError(
+            f"{where}: is no JSON: {str(error)[:200]}; take the line out, or download the file again"
+        ) from error
     wanted = '{"id": text, "tag": text, "right": true or false}'
     if not isinstance(told, dict):
         raise TrainkitError(f"{where}: is {_short(told)}, must be {wanted}")

@@ -114,6 +114,8 @@ def test_other_settings_need_a_restart_and_the_old_stays_until_the_new_is_whole(
         assert rows_done(manifest, journal.done) == {6}
         journal.finish()
     assert [(a.id, a.detail) for a in read_additions(manifest, "wd")] == [("6", {"by": 0.5})]
+    with pytest.raises(TrainkitError, match="something else added under this name; take another name"):
+        finish({"tagger": "another kind", "precision at": 0}, range(1))
 
 
 def test_a_restart_with_the_same_settings_makes_all_anew(manifest: Path) -> None:

@@ -50,6 +50,12 @@ def test_dry_run_preview_run_and_again(tmp_path: Path, capsys: pytest.CaptureFix
         assert (summary["to_ask"], summary["answered"]) == (0, 6)
         assert seen(url)["requests"] == 8
 
+        assert main(["caption", str(path), "name=long", "choose.skip=nothing", "gate.min_words=400"]) == 0
+        said = capsys.readouterr().out
+        assert "6 refused by the gate: too short 6" in said
+        assert "no caption passed" in said
+        assert "next: trainkit caption-clean" in said
+
 
 def test_mistakes_answer_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_run_file(tmp_path / "caption.toml", tmp_path / "none", "http://127.0.0.1:1/v1")
@@ -57,6 +63,7 @@ def test_mistakes_answer_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFix
         ([str(path)], "no folder that trainkit prepare wrote"),
         ([str(path), "promts=1"], "did you mean 'prompts'?"),
         ([str(tmp_path / "other.toml")], "cannot be read"),
+        ([str(tmp_path)], "is a folder; give the TOML file of the run"),
     ):
         assert main(["caption", *words]) == 2
         assert said in capsys.readouterr().err
