@@ -12,8 +12,11 @@ import pytest
 
 from captionkit import read_jsonl
 from trainkit.check import check_run
+from trainkit.cli import main
 from trainkit.config import caption_pipeline
 from trainkit.run_file import load_run
+from trainkit.tagging.run_file import load_tagger_run
+from trainkit.tagging.training_data import read_training_data
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,3 +73,17 @@ def test_no_emoji_that_shows_a_direction_or_a_letter_is_mirrored(emoji: Path) ->
     for label in ("fox", "grinning face", "red heart", "panda"):
         assert may[label], label
     assert 0.5 < sum(may.values()) / len(may) < 0.95
+
+
+def test_the_tagger_of_their_groups_is_sound(emoji: Path, shared: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest"
+    words = ["prepare", str(emoji / "records.jsonl"), "--root", str(shared / "data/emoji"), "--min-side", "8"]
+    assert main([*words, "-o", str(manifest), "--json"]) == 0
+    places = [f"data.path={json.dumps(str(manifest))}", f"out={json.dumps(str(tmp_path / 'tagger'))}"]
+    run = load_tagger_run(ROOT / "examples/configs/emoji_tagger.toml", places)
+    data = read_training_data(run.data, run.learn, run.split, run.augment, run.source)
+    assert {name: len(labels) for name, labels in data.outputs.groups.items()} == {
+        "group": 10,
+        "subgroup": 98,
+    }
+    assert (len(data.train), len(data.test)) == (1342, 337)

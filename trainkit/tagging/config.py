@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from trainkit.additions.addition import check_name
+from trainkit.errors import TrainkitError
 from trainkit.tagging.augment import AugmentConfig
 from trainkit.tagging.backbone import BackboneConfig
 from trainkit.tagging.features import FeaturesConfig
@@ -26,7 +28,7 @@ class TaggerConfig(BaseModel):
     out: Path
     """Folder of the tagger, and of what its training writes; the same command with the same folder goes on
     where it stopped."""
-    name: str = Field(default="", max_length=100, pattern=r"^[\w.+ -]*$")
+    name: str = ""
     """What the tags that it adds have as their source; the last part of ``out`` where it is empty."""
     seed: int = 0
     """Seed of the order of pictures, of their augmentation, and of weights that begin at random."""
@@ -75,6 +77,17 @@ class TaggerConfig(BaseModel):
             raise ValueError(
                 'mode = "probe" looks through a pretrained backbone: give backbone.base, or mode = "finetune"'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _name_can_be_a_source(self) -> Self:
+        try:
+            check_name(self.source)
+        except TrainkitError as error:
+            what = str(error).removeprefix("name ")
+            raise ValueError(
+                f"name: {what}" if self.name else f"out: its last part {what}; or set name"
+            ) from None
         return self
 
     @property

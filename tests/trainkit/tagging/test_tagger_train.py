@@ -262,6 +262,7 @@ def test_bad_pictures_are_left_out_by_name(
         ({"backbone": {"base": "no such folder"}}, "no such folder"),
         ({"loss": {"priors": {"dragon": 0.1}}}, "loss.priors: 'dragon'"),
         ({"split": {"share": 0.0001}}, "holds out none"),
+        ({"name": "emoji groups"}, "name: is 'emoji groups': must be 1 to 80 letters"),
     ],
 )
 def test_mistakes_are_told(
