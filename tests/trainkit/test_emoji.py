@@ -86,4 +86,4 @@ def test_the_tagger_of_their_groups_is_sound(emoji: Path, shared: Path, tmp_path
         "group": 10,
         "subgroup": 98,
     }
-    assert (len(data.train), len(data.test)) == (1342, 337)
+    assert (len(data.train), len(data.test)) == (1320, 333)
