@@ -7,8 +7,9 @@ wrapped and no gradients are exchanged: gloo does, on GPUs too.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -36,6 +37,28 @@ class Ranks:
             import torch.distributed
 
             torch.distributed.barrier()
+
+    def gathered(self, lines: Sequence[str]) -> list[str]:
+        """The lines of all processes, in the order of their ranks; every process must ask, and gets them.
+
+        They travel as JSON: torch's own way for objects would be pickle.
+        """
+        if self.world == 1:
+            return list(lines)
+        import torch
+        import torch.distributed
+
+        data = torch.frombuffer(bytearray(json.dumps(list(lines)).encode()), dtype=torch.uint8)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
+        torch.distributed.all_gather(lengths, torch.tensor([len(data)]))
+        longest = max(int(length) for length in lengths)
+        parts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world)]
+        torch.distributed.all_gather(parts, torch.nn.functional.pad(data, (0, longest - len(data))))
+        return [
+            line
+            for part, length in zip(parts, lengths, strict=True)
+            for line in json.loads(part[: int(length)].numpy().tobytes())
+        ]
 
 
 @contextlib.contextmanager

@@ -92,7 +92,7 @@ def apply(
             for addition in made:
                 journal.append([addition])
         journal.sync()
-        problems = _all_of(ranks, problems)
+        problems = ranks.gathered(problems)  # It also waits for all.
         if ranks.speaks:
             journal.finish()
     ranks.wait()
@@ -180,17 +180,6 @@ def _keep_corrections(manifest: Path, corrections: Corrections) -> None:
     ]
     if set(corrections) != set(kept_corrections(manifest)):
         write_additions(manifest, PERSON, {}, additions)
-
-
-def _all_of(ranks: Ranks, problems: list[str]) -> list[str]:
-    """The problems of all processes, at the first of them; it also waits for all."""
-    if ranks.world == 1:
-        return problems
-    import torch.distributed as dist
-
-    every: list[Any] | None = [None] * ranks.world if ranks.speaks else None
-    dist.gather_object(problems, every)
-    return [problem for some in every for problem in some] if every else problems
 
 
 def _sum_over(ranks: Ranks, count: int) -> int:
