@@ -318,7 +318,7 @@ def test_a_run_whose_store_never_comes_back_ends_with_a_message(
             order(orders, status=503)
             said, _ = process.communicate(timeout=120)
         assert process.returncode not in (0, None)
-        assert "handed over nothing for" in said
+        assert "handed over nothing for" in said, said
         assert "Traceback" not in said
         order(orders)
         again = subprocess.run([*command("train", run), *words], env=environment(), timeout=120)
