@@ -318,7 +318,10 @@ def test_a_run_whose_store_never_comes_back_ends_with_a_message(
             order(orders, status=503)
             said, _ = process.communicate(timeout=120)
         assert process.returncode not in (0, None)
-        assert "handed over nothing for" in said, said
+        # Pictures that fail while one that was asked for before still arrives are taken for bad ones, and two
+        # of them are too many; on a busy machine that comes first.
+        ends = ("handed over nothing for", "pictures could not be read any more while training")
+        assert any(end in said for end in ends), said
         assert "Traceback" not in said
         order(orders)
         again = subprocess.run([*command("train", run), *words], env=environment(), timeout=120)
