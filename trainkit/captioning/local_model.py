@@ -65,6 +65,7 @@ class LocalCaptioner(Captioner):
 
     @property
     def model(self) -> str:
+        """The folder's name, or the one on the hub."""
         return self._name
 
     @property
@@ -91,6 +92,7 @@ class LocalCaptioner(Captioner):
                     yield from self._answered(group)
 
     def close(self) -> None:
+        """Let go of the model."""
         self._model = None
         gc.collect()
         if torch.cuda.is_available():

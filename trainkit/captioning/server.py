@@ -136,6 +136,7 @@ class ServerCaptioner(Captioner):
 
     @property
     def model(self) -> str:
+        """The name that the servers know it by."""
         return self._model
 
     def answers(self, requests: Iterable[Request]) -> Iterator[Answer]:
@@ -175,6 +176,7 @@ class ServerCaptioner(Captioner):
         return () if self._loop.stopped else self._loop.run(self._noted())
 
     def close(self) -> None:
+        """Leave the servers; what is on its way is not waited for."""
         if self._loop.stopped:
             return
         self._loop.stop(self._connections.close() if self._connections is not None else None)

@@ -36,6 +36,7 @@ class TaggerSource(ABC):
 
     @abstractmethod
     def batch(self, draws: Sequence[Draw]) -> TaggerBatch:
+        """The pictures of some draws, augmented, and what is known of each."""
         """The micro-batch of some draws."""
 
     @abstractmethod
