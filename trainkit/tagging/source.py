@@ -36,8 +36,7 @@ class TaggerSource(ABC):
 
     @abstractmethod
     def batch(self, draws: Sequence[Draw]) -> TaggerBatch:
-        """The pictures of some draws, augmented, and what is known of each."""
-        """The micro-batch of some draws."""
+        """The micro-batch of some draws: augmented pictures or features, and what is known of each."""
 
     @abstractmethod
     def views(self, places: Sequence[int]) -> tuple[list[int], list[Tensor]]:
