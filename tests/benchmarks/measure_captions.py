@@ -72,6 +72,14 @@ def choosing(count: int) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         share = len(choice.rows) / count
         print(f"{settings}: {100 * share:.2f} % chosen, {seconds:.1f} s, peak {peak:,.0f} MiB of the process")
+        rows, having, chosen = set(choice.rows), Counter[str](), Counter[str]()
+        for row, record in pictures():
+            having.update(tag.name for tag in record.tags)
+            chosen.update(tag.name for tag in record.tags if row in rows)
+        shares = sorted(chosen[tag] / num for tag, num in having.items() if num >= 20)
+        print(
+            f"  of {len(shares):,} tags: the least {shares[0]:.3f}, 1 % below {shares[len(shares) // 100]:.3f}"
+        )
 
 
 def gate() -> None:

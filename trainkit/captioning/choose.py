@@ -1,7 +1,8 @@
 """Which pictures get a caption: a filter, then an order of what is left, then how many of it.
 
 Every picture has a priority, a number from 0 to 1 (below 0 for those that ``at_least`` asks for), and the
-lowest are chosen. So a larger share always holds the smaller one, whatever the way, and the order in which
+lowest are chosen: "random" those below the share, so that no picture minds another; the other ways so many
+that they are the share. A larger share always holds the smaller one, whatever the way, and the order in which
 pictures come does not count.
 """
 
@@ -40,15 +41,15 @@ class ChooseConfig(BaseModel):
     none. Captions that this very run wrote before do not count."""
     way: Literal["random", "stratified", "fewest tags"] = "random"
     """Which come first: "random", by a draw for each picture by itself; "stratified", so that every tag gets
-    its share; "fewest tags", those of which the least is known."""
+    the same part of its pictures or more; "fewest tags", those of which the least is known."""
     share: Annotated[float, Field(ge=0, le=1)] | None = None
     """Which share of what the filter leaves is chosen, 0 to 1. With neither ``share`` nor ``count`` it is the
     recipe's 0.12."""
     count: Annotated[int, Field(ge=1)] | None = None
     """At most so many pictures."""
     at_least: Annotated[int, Field(ge=0)] = 0
-    """For "stratified": so many captioned pictures of every tag, however small its share; all of a tag that
-    has fewer."""
+    """For "stratified": so many captioned pictures of every tag, also where that is more than ``share``; all
+    of a tag that has fewer."""
     min_pictures: Annotated[int, Field(ge=1)] = 20
     """For "stratified": tags of fewer pictures than this do not count, else every misspelt tag is one."""
     strata: PatternList = ("*",)
@@ -140,14 +141,17 @@ class _Field:
         rows = np.frombuffer(self._rows, dtype=np.int64)
         hashes = mixed(np.frombuffer(self._keys, dtype=np.uint64), self._config.seed)
         priorities = self._priorities(hashes)
-        chosen = np.flatnonzero(priorities < self._config.wanted)
-        if self._config.count is not None and len(chosen) > self._config.count:
-            order = np.lexsort((hashes[chosen], priorities[chosen]))
-            chosen = chosen[order[: self._config.count]]
+        if self._config.way == "random":
+            num = int((priorities < self._config.wanted).sum())
+        else:
+            num = max(round(self._config.wanted * len(rows)), int((priorities < 0).sum()))
+        if self._config.count is not None:
+            num = min(num, self._config.count)
+        chosen = np.lexsort((hashes, priorities))[:num]
         return Choice(tuple(np.sort(rows[chosen]).tolist()), self._seen, len(rows), self._captioned)
 
     def _priorities(self, hashes: NDArray[np.uint64]) -> NDArray[np.float64]:
-        """[N]: the share from which on each picture is chosen; below 0: at any share."""
+        """[N]: the lowest come first; those below 0 are chosen at any share."""
         way, sizes = self._config.way, np.frombuffer(self._sizes, dtype=np.uint32)
         if way == "random":
             return (hashes >> np.uint64(11)) / np.float64(1 << 53)  # Below 1, to the last bit.

@@ -1,11 +1,11 @@
-"""A sample in which every tag has its share, without a separate draw for each.
+"""A sample of which no tag gets less than its part, without a separate draw for each.
 
 All tags order their pictures by the same number, the hash of the picture. A tag of n pictures wants the first
-``share * n`` of its own, to the nearest whole one; as the order is common to all, these are mostly the same
+``part * n`` of its own, to the nearest whole one; as the order is common to all, these are mostly the same
 pictures for every tag. This is the coordinated bottom-k sampling of Cohen and Kaplan, "Summarizing data using
-bottom-k sketches" (2007). Unlike a greedy choice from the rarest tag on, the sample of a larger share holds
-that of the smaller, and it does not depend on the order of tags or pictures; for that it is larger than the
-share, by what rare tags lack in the pictures of the others: docs/captioning.md has figures.
+bottom-k sketches" (2007). Unlike a greedy choice from the rarest tag on, a larger sample holds the smaller,
+and it does not depend on the order of tags or pictures; for that it is larger than the part, by what rare
+tags lack in the pictures of the others: docs/captioning.md has figures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def lowest_ranks(
     min_pictures: int,
     at_least: int,
 ) -> NDArray[np.float64]:
-    """[N]: for each picture the lowest of its ranks among the pictures of its tags, as a share of them:
+    """[N]: for each picture the lowest of its ranks among the pictures of its tags, as a part of them:
     0.5 / n the first of n, 1.5 / n for the second.
 
     ``sizes`` [N] is how many tags each picture has, ``tags`` the numbers of their tags one after the other.

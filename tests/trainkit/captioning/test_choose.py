@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from captionkit import Prose, Record, Tag
 from trainkit.captioning.choose import ChooseConfig, choice_of, choose
+from trainkit.keys import key_of, mixed
 
 TAGS = ("solo", "fox", "wolf", "snow", "day", "night", "red_fox", "rare thing")
 Pictures = list[tuple[int, Record]]
@@ -84,14 +86,37 @@ def test_by_share_no_picture_minds_another(some: Pictures, others: Pictures, sha
     assert [row for row in choose(more, config) if row in rows] == choose(some, config)
 
 
-@given(pictures(), SHARES, st.integers(0, 5), st.integers(1, 5))
-def test_every_tag_has_its_share(some: Pictures, share: float, at_least: int, min_pictures: int) -> None:
+@given(pictures(), SHARES, st.integers(1, 5))
+def test_every_tag_has_the_same_part_or_more(some: Pictures, share: float, min_pictures: int) -> None:
+    config = ChooseConfig(way="stratified", share=share, min_pictures=min_pictures, skip="nothing")
+    chosen = set(choose(some, config))
+    assert len(chosen) == round(share * len(some))
+    order = sorted(some, key=lambda one: int(mixed(np.array([key_of(one[1].id)], np.uint64), config.seed)[0]))
+    strata = [[row for row, record in order if Tag(tag) in record.tags] for tag in TAGS]
+    strata = [rows for rows in strata if len(rows) >= min_pictures]
+    strata.append([row for row, _ in order if not any(row in rows for rows in strata)])
+
+    def of_part(part: float) -> set[int]:
+        return {row for rows in strata for i, row in enumerate(rows) if (i + 0.5) / len(rows) <= part}
+
+    parts = sorted({(i + 0.5) / len(rows) for rows in strata for i in range(len(rows))})
+    samples = [set[int](), *map(of_part, parts)]  # Each holds the one before it.
+    lower = max((sample for sample in samples if len(sample) <= len(chosen)), key=len)
+    upper = min((sample for sample in samples if len(sample) >= len(chosen)), key=len)
+    assert lower <= chosen <= upper
+
+
+@given(pictures(), SHARES, st.integers(1, 5), st.integers(1, 5))
+def test_at_least_so_many_of_every_tag(
+    some: Pictures, share: float, at_least: int, min_pictures: int
+) -> None:
     settings: dict[str, Any] = {"at_least": at_least, "min_pictures": min_pictures, "skip": "nothing"}
     chosen = set(choose(some, ChooseConfig(way="stratified", share=share, **settings)))
+    assert len(chosen) >= round(share * len(some))
     for tag in TAGS:
-        having = {row for row, record in some if tag in {one.name for one in record.tags}}
+        having = {row for row, record in some if Tag(tag) in record.tags}
         if len(having) >= min_pictures:
-            assert len(having & chosen) >= max(share * len(having) - 0.5 - 1e-9, min(at_least, len(having)))
+            assert len(having & chosen) >= min(at_least, len(having))
 
 
 @given(pictures(), configs())
@@ -137,7 +162,7 @@ def test_the_recipe_captions_twelve_in_a_hundred() -> None:
     )
 
 
-def test_stratified_is_not_much_larger_than_its_share() -> None:
+def test_the_rarest_tag_gets_nearly_as_much_as_the_commonest() -> None:
     generator = random.Random(0)
     frequent = [f"tag {index}" for index in range(200)]
     weights = [1 / (index + 1) for index in range(200)]
@@ -145,8 +170,15 @@ def test_stratified_is_not_much_larger_than_its_share() -> None:
     for row in range(4_000):
         tags = dict.fromkeys(generator.choices(frequent, weights, k=12))
         some.append((row, Record(f"picture {row}", tuple(Tag(tag) for tag in tags))))
-    chosen = choose(some, ChooseConfig(way="stratified", share=0.12))
-    assert 0.12 <= len(chosen) / len(some) < 0.18
+    having = [{row for row, record in some if Tag(tag) in record.tags} for tag in frequent]
+
+    def least(**settings: Any) -> float:
+        chosen = set(choose(some, ChooseConfig(share=0.12, **settings)))
+        return min(len(rows & chosen) / len(rows) for rows in having)
+
+    assert least(way="random") < 0.05
+    assert least(way="stratified") > 0.06
+    assert len(choose(some, ChooseConfig(way="stratified", share=0.12))) == 480
 
 
 def test_a_seed_of_its_own() -> None:
