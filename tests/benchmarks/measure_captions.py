@@ -76,10 +76,8 @@ def choosing(count: int) -> None:
         for row, record in pictures():
             having.update(tag.name for tag in record.tags)
             chosen.update(tag.name for tag in record.tags if row in rows)
-        shares = sorted(chosen[tag] / num for tag, num in having.items() if num >= 20)
-        print(
-            f"  of {len(shares):,} tags: the least {shares[0]:.3f}, 1 % below {shares[len(shares) // 100]:.3f}"
-        )
+        parts = sorted(chosen[tag] / num for tag, num in having.items() if num >= 20)
+        print(f"  of {len(parts):,} tags: the least {parts[0]:.3f}, 1 % below {parts[len(parts) // 100]:.3f}")
 
 
 def gate() -> None:
