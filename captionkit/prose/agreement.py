@@ -80,9 +80,10 @@ class _Caption:
         self.denied = [list(negated(sentence)) for sentence in self.sentences]
         self.left: list[str] = []
         for sentence, denied in zip(self.sentences, self.denied, strict=True):
+            left = list(sentence)
             for one in denied:
-                sentence = sentence[: one.start] + "." * (one.end - one.start) + sentence[one.end :]
-            self.left.append(sentence)
+                left[one.start : one.end] = "." * (one.end - one.start)
+            self.left.append("".join(left))
         self._runs: dict[int, frozenset[str]] = {}
 
     def affirms(self, forms: Iterable[str]) -> str | None:

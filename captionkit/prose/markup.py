@@ -48,8 +48,8 @@ def joined_lines(text: str) -> str:
 
 def _joined(lines: list[str]) -> str:
     """The lines as one, parted where a new thought begins."""
-    joined = ""
-    new_thought = False
+    joined: list[str] = []
+    in_quotation = new_thought = False
     for line in lines:
         mark = _MARKED.match(line)
         rest = (line[mark.end() :] if mark else line).strip()
@@ -57,8 +57,9 @@ def _joined(lines: list[str]) -> str:
         if not rest:
             continue
         # Inside a quotation that spans lines nothing may be put in.
-        if joined and new_thought and joined.count('"') % 2 == 0 and not joined.endswith(_END_MARKS):
-            joined += "," if rest[0].islower() else "."
-        joined = f"{joined} {rest}" if joined else rest
+        if joined and new_thought and not in_quotation and not joined[-1].endswith(_END_MARKS):
+            joined[-1] += "," if rest[0].islower() else "."
+        joined.append(rest)
+        in_quotation ^= rest.count('"') % 2 == 1
         new_thought = line.lstrip().startswith("#")  # A heading ends with its line.
-    return joined
+    return " ".join(joined)

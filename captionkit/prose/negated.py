@@ -74,6 +74,9 @@ _SAYS_NOTHING = re.compile(
     rf" (?:on|in|around|over) (?:his|her|its|their|the)(?: own)? {_BODY}|"
     r" (?:on|in|around|over) (?:him|her|it|them))*\Z"
 )
+_FAR = 300
+"""Characters behind a word of denial up to which its part of the sentence must have ended; that of no real
+caption is over 100. What loops ("no no no ...") never ends, and says nothing."""
 _LEADING = re.compile(rf"(?:{_BEFORE_A_THING} )*")
 
 
@@ -118,7 +121,9 @@ def negated(sentence: str) -> Iterator[Negated]:
 
 def _behind(sentence: str, start: int, begin: int, *, doing: bool) -> Iterator[Negated]:
     """The things behind a word of denial, up to where its part of the sentence ends."""
-    stop = _END.search(sentence, begin)
+    stop = _END.search(sentence, begin, begin + _FAR)
+    if stop is None and len(sentence) > begin + _FAR:
+        return
     end = len(sentence) if stop is None else stop.start()
     parts, tail, end = _parts(sentence, begin, end)
     words = sentence[start:end].rstrip(" ,")

@@ -11,14 +11,16 @@ _TITLES = {
 """A sentence never ends behind these."""
 _ENDINGS = {"etc", "inc", "ltd", "co", "corp", "dept", "jr", "sr", "ave", "blvd"}
 """A sentence may end behind these, and behind `U.S.` and `p.m.`: what follows tells."""
+_GAP = 100  # Spaces at most that are looked over.
 _DOTTED = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
 # Words that begin a sentence far more often than they go on with a name.
 _OPENER = re.compile(
     r"\s+(?:The|An?|This|That|These|Those|There|It|He|She|They|We|You|I|His|Her|Its|Their|One|Two|Some|In|On|At|To"
     r"|From|Behind|Beside|Below|Above|Near|Next|Under|Over|With|While|Both|Another|Overall|Possibly|Perhaps|No)\b(?!\.)"
 )
-# An end mark, closing quotes or brackets behind it, then space. What follows may open with a quote.
-_END = re.compile(r"""[.!?]+["'”\u2019)\]]*\s+(?=["'“\u2018(\[]*[^\sa-z])|\n+""")
+# An end mark, closing quotes or brackets behind it, then space. What follows may open with a quote. Marks are
+# looked at from the first of them on only: a model that loops may write a hundred thousand.
+_END = re.compile(r"""[.!?](?<![.!?]{2})[.!?]*["'”\u2019)\]]*\s+(?=["'“\u2018(\[]*[^\sa-z])|\n+""")
 
 
 def split_sentences(text: str) -> list[str]:
@@ -55,7 +57,8 @@ def _goes_on(text: str, start: int, dot: int) -> bool:
     bare = word.lstrip("(\"'“\u2018[")
     if bare.isdigit():
         # `1. A man` and `in order: 1. A man`, but not `there are 3. The next`.
-        return text[start : dot - len(word)].rstrip()[-1:] in ("", ":")
+        before = dot - len(word)
+        return text[max(start, before - _GAP) : before].rstrip()[-1:] in ("", ":")
     if bare.lower() == "no":
         return text[dot + 1 : dot + 3].strip()[:1].isdigit()
     dotted = _DOTTED.fullmatch(bare) is not None and bare.lower() not in _TITLES

@@ -24,7 +24,7 @@ _MARKUP = re.compile(
     r"|^\s*\|.*\|\s*$|\|\s*:?-{3,}"  # Tables.
     r"|^\s*#{1,6} \S|^\s*[-*•] \S.*\n\s*[-*•] \S"  # Headings, lists.
     r"|</?(?:p|br|div|span|b|i|em|strong|ul|ol|li|h\d|table|tr|td|html|body|a)\b[^<>]*>"  # HTML.
-    r"|\*\*[^*\n]+\*\*|!?\[[^\]\n]*\]\(https?:|\\(?:begin|text\w*|frac)\{",  # Bold, links, LaTeX.
+    r"|\*\*[^*\n]+\*\*|!?\[[^\]\n]{0,300}\]\(https?:|\\(?:begin|text\w*|frac)\{",  # Bold, links, LaTeX.
     re.MULTILINE,
 )
 _SIGNS = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"  # Chinese, Japanese, Korean.
