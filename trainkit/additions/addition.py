@@ -86,8 +86,13 @@ def check_name(name: str, *, person: bool = False) -> None:
         )
 
 
+def can_be_kept(tag: str) -> bool:
+    """Whether an addition can have a tag of this name."""
+    return SEPARATOR not in tag
+
+
 def _tag_object(tag: Tag) -> dict[str, Any]:
-    if SEPARATOR in tag.name:
+    if not can_be_kept(tag.name):
         raise TrainkitError(f"tag {tag.name!r}: {SEPARATOR} parts the tags of a record and can be in none")
     score = None if tag.score is None else float(tag.score)  # Perhaps numpy's, which is no JSON.
     told = {"name": tag.name, "category": tag.category, "source": tag.source, "score": score}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -59,11 +60,17 @@ def merge_additions(
     corrections (`PERSON`) take out tags of the data; to have these back, prepare again. ``processes`` is how
     many work, None for one a core; ``again`` writes also what is in there already; ``show`` draws a bar.
 
-    Raises TrainkitError for a folder that `prepare` did not write, for one that somebody writes, for a name
-    that the data themselves use as a source, and when the disk is full; the manifest is as it was then.
+    While another process writes the folder, such as a second tagger that has just ended, this waits for it.
+
+    Raises TrainkitError for a folder that `prepare` did not write, for a name that the data themselves use
+    as a source, and when the disk is full; the manifest is as it was then.
     """
+
+    def waiting() -> None:
+        print(f"waiting for another process that writes {manifest}", file=sys.stderr, flush=True)
+
     check_prepared(manifest)
-    with out_folder(manifest) as folder:
+    with out_folder(manifest, waiting=waiting) as folder:
         before = read_prepared(manifest)
         digests = {name: file_digest(file_of(manifest, name)) for name in additions_in(manifest)}
         there = {name: added.digest for name, added in before.additions.items()}

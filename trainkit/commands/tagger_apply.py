@@ -141,8 +141,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _apply(options: argparse.Namespace) -> int:
     from trainkit.ranks import joined
-    from trainkit.tagging.apply import Effort, kept_corrections
+    from trainkit.tagging.apply import Effort
     from trainkit.tagging.corrections import Corrections, read_corrections
+    from trainkit.tagging.kept import kept_corrections
     from trainkit.tagging.load import load_tagger
 
     config = _config(options)

@@ -10,13 +10,15 @@ one until it is the new one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from trainkit.errors import TrainkitError
 from trainkit.file_hash import blake2b_of
@@ -104,10 +106,11 @@ def _parts(summary: Path) -> set[str]:
 
 
 @contextlib.contextmanager
-def out_folder(path: Path) -> Iterator[OutFolder]:
-    """Make the folder, or take it over from an earlier run, and hold it.
+def out_folder(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[OutFolder]:
+    """Make the folder, or take it over from an earlier run, and hold it. While another process is at it, wait
+    for that, where ``waiting`` is there to be called first.
 
-    Raises TrainkitError when it holds other things, or when another process is at it.
+    Raises TrainkitError when it holds other things, or when another process is at it and nobody waits.
     """
     if path.exists() and not path.is_dir():
         raise TrainkitError(f"{path} is a file; give a folder with -o")
@@ -121,12 +124,19 @@ def out_folder(path: Path) -> Iterator[OutFolder]:
     folder = OutFolder(path)
     folder.work.mkdir(exist_ok=True)
     with (folder.work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise TrainkitError(f"another process is preparing {path}; wait for it, or end it") from None
+        _hold(lock, path, waiting)
         folder.clear()
         yield folder
+
+
+def _hold(lock: TextIO, path: Path, waiting: Callable[[], None] | None) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if waiting is None or error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise TrainkitError(f"another process is preparing {path}; wait for it, or end it") from None
+        waiting()
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def write_flushed(path: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from captionkit import Tag
-from trainkit.additions.addition import PERSON, Addition
-from trainkit.additions.finished import read_additions, write_additions
+from trainkit.additions.addition import Addition
+from trainkit.additions.finished import read_additions
 from trainkit.additions.journal import open_journal
 from trainkit.additions.merge import Merged, merge_additions
-from trainkit.additions.places import additions_in
 from trainkit.keys import mixed
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.progress import bar_style
 from trainkit.ranks import Ranks
-from trainkit.tagging.corrections import Correction, Corrections
+from trainkit.tagging.corrections import Corrections
 from trainkit.tagging.counts import Counts, addition_of, counted
 from trainkit.tagging.decide import decide
+from trainkit.tagging.kept import keep_corrections, kept_corrections
 from trainkit.tagging.plan import Plan
 from trainkit.tagging.scored import Scored, scored
 from trainkit.tagging.tagger import Tagger
@@ -78,6 +77,8 @@ def apply(
     (unless ``restart``), when the store does not answer, and when the disk is full; what was made is kept.
     """
     pictures = ManifestPictures.open(manifest)
+    known = set(kept_corrections(manifest))
+    new_words = [said for said in corrections or () if said not in known]
     mine = range(ranks.rank, len(pictures), ranks.world)
     problems: list[str] = []
     with open_journal(
@@ -98,8 +99,7 @@ def apply(
     ranks.wait()
     if not ranks.speaks:
         return Applied(Counts(), tuple(problems), before, None)
-    if corrections is not None and len(corrections):
-        _keep_corrections(manifest, corrections)
+    keep_corrections(manifest, new_words)
     merged = merge_additions(manifest, show=show)
     return Applied(counted(read_additions(manifest, plan.name)), tuple(problems), before, merged)
 
@@ -157,29 +157,6 @@ def _named(pictures: ManifestPictures, one: Scored) -> str:
     if one.seen.record is not None and one.seen.record.id not in problem:
         return f"{one.seen.record.id}: {problem}"
     return problem if one.seen.record is not None else f"{pictures.where(one.seen.row)}: {problem}"
-
-
-def kept_corrections(manifest: Path) -> Iterator[Correction]:
-    """What a person said of a folder's pictures before, as it is kept there."""
-    if manifest.is_dir() and PERSON in additions_in(manifest):
-        for old in read_additions(manifest, PERSON):
-            yield from (Correction(old.id, tag.name, True) for tag in old.tags)
-            yield from (Correction(old.id, name, False) for name in old.denied)
-
-
-def _keep_corrections(manifest: Path, corrections: Corrections) -> None:
-    """Keep a person's word in the folder, so that it holds for every tagger."""
-    additions = [
-        Addition(
-            id,
-            "",
-            tuple(Tag(one.tag, source=PERSON) for one in corrections.of(id) if one.right),
-            denied=tuple(one.tag for one in corrections.of(id) if not one.right),
-        )
-        for id in dict.fromkeys(correction.id for correction in corrections)
-    ]
-    if set(corrections) != set(kept_corrections(manifest)):
-        write_additions(manifest, PERSON, {}, additions)
 
 
 def _sum_over(ranks: Ranks, count: int) -> int:

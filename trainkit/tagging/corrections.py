@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captionkit.record import fold
+from trainkit.additions.addition import can_be_kept
 from trainkit.errors import TrainkitError
 from trainkit.whole_file import replace_whole
 
@@ -106,6 +107,8 @@ def _correction(line: bytes, where: str) -> Correction:
             )
     if not isinstance(told.get("right"), bool):
         raise TrainkitError(f"{where}: right is {_short(told.get('right'))}, must be true or false")
+    if not can_be_kept(told["tag"]):
+        raise TrainkitError(f"{where}: tag is {_short(told['tag'])}; ||| parts the tags of a record")
     return Correction(told["id"], told["tag"].strip(), told["right"])
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from captionkit import ImplicationGraph
 from captionkit.implications import Implications
-from trainkit.additions.addition import check_name
+from trainkit.additions.addition import can_be_kept, check_name
 from trainkit.tagging.curves import TagCurve
 from trainkit.tagging.decide import NEVER, Implied, Rules
 from trainkit.tagging.spelling import ChosenConfig, chosen_labels
@@ -75,9 +75,12 @@ def make_plan(
     check_name(name)
     found = thresholds_of(tagger, config.thresholds, curves)
     chosen = chosen_labels(tagger.labels, config.chosen)
-    values = np.where(chosen.wanted, found.values, NEVER).astype(np.float32)
+    kept = np.array([can_be_kept(label.name) for label in chosen.labels])
+    values = np.where(chosen.wanted & kept, found.values, NEVER).astype(np.float32)
     wanted = {label.name for label, want in zip(tagger.labels, chosen.wanted, strict=True) if want}
     never = tuple((tag, why) for tag, why in found.never if tag in wanted)
+    barred = [tagger.labels[at].name for at in np.flatnonzero(chosen.wanted & ~kept).tolist()]
+    never += tuple((tag, "||| parts the tags of a record; --rename gives it another name") for tag in barred)
     rules = Rules(name, chosen.labels, values, implications=config.implications, implied=config.implied)
     written = [[label.name, label.category, label.group] for label in chosen.labels]
     settings = {

@@ -30,10 +30,16 @@ def seen_activation(outputs: NDArray[np.float32], model: Path) -> Activation:
 
 
 def probabilities(outputs: NDArray[np.float32], activation: Activation, model: Path) -> NDArray[np.float32]:
-    """[B, L], from 0 to 1. Raises ModelError for outputs that are no numbers, or no probabilities as they
-    are."""
-    if not np.isfinite(outputs).all():
-        raise ModelError(f"{model} gave outputs that are no finite numbers (NaN or infinity)")
+    """[B, L], from 0 to 1; NaN for a picture of which an output is no finite number: that stops no other.
+    Raises ModelError for outputs that are no probabilities as they are."""
+    table = np.full(outputs.shape, np.nan, np.float32)
+    sound = np.isfinite(outputs).all(axis=1)
+    if sound.any():
+        table[sound] = _sound(outputs[sound], activation, model)
+    return table
+
+
+def _sound(outputs: NDArray[np.float32], activation: Activation, model: Path) -> NDArray[np.float32]:
     if activation == "sigmoid":
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * outputs)), dtype=np.float32)
     if activation == "softmax":

@@ -56,6 +56,17 @@ def _batch(some: list[tuple[Seen, Future[NDArray[np.float32]] | None]], tagger: 
                 ready.append(job.result())
             told.append((seen, seen.problem if job is None else None))
         except (ValueError, OverflowError, MemoryError) as error:  # A strip that no square can be made of.
-            told.append((seen, f"the tagger cannot take it: {str(error)[:200]}"))
+            told.append((seen, f"{_name(seen)}: the tagger cannot take it: {str(error)[:200]}"))
     scores = iter(tagger.scores(ready)) if ready else iter(())
-    return [Scored(seen, None if problem else next(scores), problem) for seen, problem in told]
+    return [Scored(seen, None, problem) if problem else _of(seen, next(scores)) for seen, problem in told]
+
+
+def _of(seen: Seen, scores: NDArray[np.float32]) -> Scored:
+    if np.isfinite(scores).all():
+        return Scored(seen, scores)
+    # Half precision may overflow.
+    return Scored(seen, None, f"{_name(seen)}: the tagger's scores are no numbers")
+
+
+def _name(seen: Seen) -> str:
+    return seen.record.id if seen.record is not None else f"row {seen.row}"

@@ -105,9 +105,8 @@ def score_rows(
         with progress("scoring", "pictures", len(missing)) if show else nullcontext(_unseen) as done:
             for one in scored(pictures, missing, _Raw(tagger), batch=batch):
                 done(1)
-                if one.scores is None or not np.isfinite(one.scores).all():
-                    where = pictures.where(one.seen.row)
-                    problems.append(one.problem or f"{where}: the tagger's scores are no numbers")
+                if one.scores is None:
+                    problems.append(str(one.problem))
                     continue
                 cache.kept[keys[one.seen.row]] = one.scores.astype(np.float32)
                 if time.monotonic() - saved > _SAVED_S:

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from trainkit.additions.merge import merge_additions
 from trainkit.additions.rule import with_additions
 from trainkit.errors import TrainkitError
 from trainkit.manifest import Manifest
+from trainkit.prepare.folder import out_folder
 from trainkit.prepared import changed_parts, read_prepared
 
 
@@ -209,3 +211,17 @@ def test_captionkit_reads_the_folder(manifest: Path) -> None:
     read = list(read_records(manifest))
     assert read == records_in(manifest)
     assert read[1].tags == (Tag("zebra", "animal", "wd", 0.51),)
+
+
+def test_two_at_once_take_turns(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: of two taggers that ended at the same time the second failed, with all its work done."""
+    write_additions(manifest, "wd", {}, zebra(manifest))
+    with ThreadPoolExecutor() as pool:
+        with out_folder(manifest):
+            merging = pool.submit(merge_additions, manifest, processes=1)
+            told = ""
+            while "waiting for another process" not in told and not merging.done():
+                told += capsys.readouterr().err
+            assert not merging.done()
+        assert merging.result().changed
+    assert read_prepared(manifest).additions["wd"].tags == ROWS
