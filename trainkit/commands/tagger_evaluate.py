@@ -81,8 +81,9 @@ def _run(options: argparse.Namespace) -> int:
     from trainkit.tagging.evaluating import REPORT, evaluate, keep_evaluation
     from trainkit.tagging.evaluation_page import evaluation_page
     from trainkit.tagging.folder import is_tagger_folder
-    from trainkit.tagging.judging import judge_pictures, mark_of, scores_file
+    from trainkit.tagging.judging import judge_pictures, scores_file
     from trainkit.tagging.load import load_tagger
+    from trainkit.tagging.mark import mark_of
     from trainkit.tagging.questions import disagreements, worthiest
     from trainkit.tagging.review import write_page, write_review
 

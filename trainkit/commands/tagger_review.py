@@ -147,8 +147,9 @@ def _of_tagger(
     options: argparse.Namespace, pictures: ManifestPictures, corrections: Corrections
 ) -> tuple[list[Question], str, str]:
     from trainkit.tagging.evaluate import curves_of
-    from trainkit.tagging.judging import judge_pictures, mark_of, scores_file
+    from trainkit.tagging.judging import judge_pictures, scores_file
     from trainkit.tagging.load import load_tagger
+    from trainkit.tagging.mark import mark_of
     from trainkit.tagging.questions import disagreements, not_judged, uncertain, worthiest
 
     tagger = load_tagger(options.tagger, device=options.device)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,6 @@ from pydantic import ValidationError
 
 from captionkit import CaptionkitError, ImplicationGraph
 from trainkit.errors import PictureError, TrainkitError
-from trainkit.file_hash import blake2b_of
 from trainkit.keys import mixed
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.tagging.answers import answers_in
@@ -31,7 +29,6 @@ from trainkit.tagging.truth import UNKNOWN, Truth, TruthTable
 
 _SPLIT_SEED = 1
 """Halves for calibration; another number than that of samples, so that the two have nothing in common."""
-_TELLING = (".safetensors", ".onnx", ".csv", ".json")
 
 
 @dataclass(frozen=True)
@@ -170,32 +167,6 @@ def judge_pictures(
         held_out,
         without,
         (*problems, *scored.problems),
-    )
-
-
-def mark_of(path: Path) -> str:
-    """A hash of a tagger's files; other files, other scores. What an evaluation writes does not count, and of
-    ``tagger.json`` neither, since temperatures are in it: the network is in the other files.
-
-    Raises TrainkitError when one cannot be read.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        for file in _telling(path):
-            digest.update(f"{file.name}\0{blake2b_of(file)}\0".encode("utf-8", "surrogatepass"))
-    except OSError as error:
-        raise TrainkitError(f"{error.filename} cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()
-
-
-def _telling(path: Path) -> Iterator[Path]:
-    folder = path if path.is_dir() else path.parent
-    left_out = {"tagger.json", "evaluation.json", "applied.json"}
-    files = [*folder.iterdir(), *(folder / "backbone").glob("*.json")]
-    return (
-        file
-        for file in sorted(files)
-        if file.is_file() and file.suffix.lower() in _TELLING and file.name not in left_out
     )
 
 
