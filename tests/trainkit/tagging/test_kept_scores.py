@@ -1,0 +1,236 @@
+"""Scores that are kept decide the same as those that were given; other thresholds look at nothing again."""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from captionkit import ImplicationGraph, Record, Tag
+from trainkit.errors import TrainkitError
+from trainkit.tagging.corrections import Correction, Corrections
+from trainkit.tagging.decide import NEVER, Implied, Rules, decide
+from trainkit.tagging.kept_scores import Keep, KeptScores, needed_floors, score_files
+from trainkit.tagging.label import Label
+from trainkit.tagging.score_file import entry, header, read_score_file
+
+_MARK = "0123456789abcdef" * 2
+_LABELS = (
+    Label("day", None, "light"),
+    Label("night", None, "light"),
+    Label("1girl", None, "count"),
+    Label("2girls", None, "count"),
+    Label("red fox"),
+    Label("fox"),
+    Label("girl"),
+    Label("^_^"),
+    Label("Fox"),
+)
+_GRAPH = ImplicationGraph(
+    {"red_fox": ["fox"], "1girl": ["girl"], "2girls": ["girl"], "^_^": ["1girl", "day"]}
+)
+_L = len(_LABELS)
+
+_scores = st.lists(st.integers(0, 40), min_size=_L, max_size=_L).map(lambda x: np.array(x, np.float32) / 40)
+_thresholds = st.lists(st.sampled_from([0.1, 0.25, 0.5, 1.0, float(NEVER)]), min_size=_L, max_size=_L).map(
+    lambda x: np.array(x, np.float32)
+)
+_records = st.lists(
+    st.builds(
+        Tag,
+        st.sampled_from(["day", "Night", "1girl", "red_fox", "fox", "other"]),
+        st.none(),
+        st.sampled_from([None, "human", "wd", "other"]),
+    ),
+    max_size=3,
+).map(lambda tags: Record("p", tuple(tags)))
+_corrections = st.lists(
+    st.builds(
+        Correction, st.just("p"), st.sampled_from(["day", "1girl", "girl", "fox", "^_^"]), st.booleans()
+    ),
+    max_size=3,
+).map(Corrections)
+_implied: st.SearchStrategy[Implied] = st.sampled_from(["written", "left out"])
+_SMILE = np.array([0, 0, 1, 2, 0, 0, 0, 36, 0], np.float32) / 40
+"""2girls is likelier than 1girl, which the smile implies, and both are below every threshold."""
+
+
+def _rules(thresholds: np.ndarray, implied: Implied = "written") -> Rules:
+    return Rules("wd", _LABELS, thresholds, implications=_GRAPH, implied=implied)
+
+
+@given(_scores, _thresholds, st.floats(0, 1, width=32), _records, _corrections, _implied)
+@example(_SMILE, np.full(_L, 0.5, np.float32), 0.1, Record("p"), Corrections(), "written")
+def test_what_is_kept_decides_the_same(
+    scores: np.ndarray,
+    thresholds: np.ndarray,
+    floor: float,
+    record: Record,
+    corrections: Corrections,
+    implied: Implied,
+) -> None:
+    rules = _rules(thresholds, implied)
+    floors = np.minimum(np.float32(floor), needed_floors(rules))
+    low = np.where(scores >= floors, scores, np.float32(0))
+    assert decide(low, record, rules, corrections) == decide(scores, record, rules, corrections)
+
+
+def _kept(folder: Path, thresholds: float | np.ndarray = 0.5, floor: float = 0.05) -> KeptScores:
+    return KeptScores(folder, Keep(_MARK, floor), _rules(np.full(_L, thresholds, np.float32)))
+
+
+def _low(scores: np.ndarray, floor: float) -> np.ndarray:
+    grouped = np.array([label.group is not None for label in _LABELS])
+    return np.where(grouped | (scores >= np.float32(floor)), scores, np.float32(0))
+
+
+@given(st.dictionaries(st.integers(0, 2**64 - 1), _scores, max_size=6), st.data())
+def test_what_was_added_by_any_rank_is_found_by_any(
+    pictures: dict[int, np.ndarray], data: st.DataObject
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        ranks = {key: data.draw(st.integers(0, 2)) for key in pictures}
+        for start in (0, 1):  # Some by an earlier start.
+            for rank in range(3):
+                with closing(_kept(folder)) as kept:
+                    kept.write_as(rank)
+                    for key in [key for key in pictures if ranks[key] == rank][start::2]:
+                        kept.add(key, pictures[key])
+        with closing(_kept(folder)) as kept:
+            assert kept.notes == []
+            assert len(kept) == len(pictures)
+            for key, scores in pictures.items():
+                np.testing.assert_array_equal(kept.find(key), _low(scores, 0.05))
+                assert kept.find(key ^ 1) is None or key ^ 1 in pictures
+
+
+def _filled(folder: Path, count: int = 4) -> Path:
+    with closing(_kept(folder)) as kept:
+        kept.write_as(0)
+        for key in range(count):
+            kept.add(key, np.full(_L, 0.25 + key / 16, np.float32))
+    return folder / "rank-00000.scores"
+
+
+@given(st.data())
+def test_a_file_cut_anywhere_loses_only_what_was_cut(data: st.DataObject) -> None:
+    with TemporaryDirectory() as name:
+        path = _filled(Path(name))
+        whole = read_score_file(path, _MARK, _L)
+        begin, end = int(whole.offsets[0]), whole.end
+        length = data.draw(st.integers(begin, end))
+        os.truncate(path, length)
+        left = sum(end <= length for end in [*whole.offsets.tolist()[1:], end])
+        with closing(_kept(Path(name))) as kept:
+            assert len(kept) == left
+            assert kept.notes == [], "what a killed run leaves is nothing to talk of"
+            kept.write_as(0)
+            kept.add(9, np.full(_L, 0.75, np.float32))
+        with closing(_kept(Path(name))) as kept:
+            assert len(kept) == left + 1
+            assert kept.find(9) is not None
+
+
+@given(st.data())
+def test_no_damage_gives_wrong_scores(data: st.DataObject) -> None:
+    with TemporaryDirectory() as name:
+        path = _filled(Path(name))
+        content = bytearray(path.read_bytes())
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(content)
+        with closing(_kept(Path(name))) as kept:
+            for key in range(4):
+                found = kept.find(key)
+                if found is not None:
+                    np.testing.assert_array_equal(found, np.full(_L, 0.25 + key / 16, np.float32))
+            assert len(kept) < 4
+            kept.write_as(0)
+            for key in range(4):
+                if kept.find(key) is None:
+                    kept.add(key, np.full(_L, 0.25 + key / 16, np.float32))
+            kept.remove_unfit()
+        with closing(_kept(Path(name))) as kept:
+            assert len(kept) == 4
+            assert kept.notes == []
+
+
+@given(st.binary(max_size=200))
+def test_any_file_is_read(content: bytes) -> None:
+    with TemporaryDirectory() as name:
+        path = Path(name) / "rank-00000.scores"
+        for begin in (b"", header(_MARK, np.zeros(_L, np.float32))):
+            path.write_bytes(begin + content)
+            with closing(_kept(Path(name))) as kept:
+                assert all(kept.find(key) is None for key in range(3))
+
+
+def test_a_label_out_of_range_is_no_label(tmp_path: Path) -> None:
+    path = tmp_path / "rank-00000.scores"
+    wide = entry(1, np.full(_L + 3, 0.5, np.float32), np.r_[np.ones(_L + 2, np.float32), np.float32(0)])
+    nan = entry(2, np.full(_L, np.inf, np.float32), np.zeros(_L, np.float32))
+    path.write_bytes(header(_MARK, np.zeros(_L, np.float32)) + wide + nan)
+    with closing(_kept(tmp_path)) as kept:
+        assert len(kept) == 2
+        assert kept.find(1) is None
+        assert kept.find(2) is None
+
+
+def test_scores_of_another_tagger_or_from_a_higher_floor_do_not_serve(tmp_path: Path) -> None:
+    old = _filled(tmp_path)
+    with closing(KeptScores(tmp_path, Keep("f" * 32), _rules(np.full(_L, 0.5, np.float32)))) as kept:
+        assert len(kept) == 0
+        assert kept.notes == [
+            f"{old}: holds the scores of another tagger, or of this one before it was changed; it is not used"
+        ]
+    thresholds = np.full(_L, 0.5, np.float32)
+    thresholds[4] = 0.02
+    with closing(_kept(tmp_path, thresholds)) as kept:
+        assert len(kept) == 0
+        assert "kept from 0.05 on, and 1 tags are wanted from 0.02" in kept.notes[0]
+        kept.write_as(0)
+        kept.add(1, np.full(_L, 0.03, np.float32))
+        assert old.exists(), "days of work do not go before there are others"
+        kept.remove_unfit()
+    assert [path.name for path in score_files(tmp_path)] == ["rank-00000-1.scores"]
+    with closing(_kept(tmp_path, thresholds)) as kept:
+        found = kept.find(1)
+        assert found is not None
+        assert found[4] == np.float32(0.03), "the lower threshold is a lower floor"
+        assert found[5] == 0
+    with closing(_kept(tmp_path, 0.35, floor=0.01)) as kept:
+        kept.write_as(0)
+        assert "to have those from 0.01 on, remove this file" in kept.notes[0]
+
+
+def test_thresholds_of_groups_may_be_any(tmp_path: Path) -> None:
+    _filled(tmp_path)
+    thresholds = np.full(_L, 0.5, np.float32)
+    thresholds[:4] = 0.001
+    thresholds[5] = NEVER
+    with closing(_kept(tmp_path, thresholds)) as kept:
+        assert len(kept) == 4
+
+
+def test_a_full_disk_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+    size = _filled(tmp_path).stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(_kept(tmp_path)) as kept:
+        kept.write_as(0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, before[1]))  # In the middle of an entry.
+        try:
+            with pytest.raises(TrainkitError, match=r"File too large; free some space.*--keep-scores none"):
+                kept.add(9, np.ones(_L, np.float32))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with closing(_kept(tmp_path)) as kept:
+        assert len(kept) == 4
+        assert kept.notes == []

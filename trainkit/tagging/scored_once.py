@@ -1,0 +1,69 @@
+"""Pictures with a tagger's scores, of which those that are kept are not looked at again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from captionkit import Record
+from trainkit.errors import PictureError
+from trainkit.keys import key_of
+from trainkit.manifest_pictures import ManifestPictures, Seen
+from trainkit.tagging.kept_scores import KeptScores
+from trainkit.tagging.scored import Scored, scored
+from trainkit.tagging.tagger import Tagger
+
+_RELEASED = 4096
+"""After so many rows the pages of mapped files are given back."""
+
+
+def scored_once(
+    pictures: ManifestPictures,
+    rows: Iterable[int],
+    tagger: Tagger,
+    kept: KeptScores | None,
+    *,
+    batch: int = 16,
+    threads: int = 2,
+) -> Iterator[Scored]:
+    """Each row with its scores or its problem: first those whose scores are kept, without a picture, then the
+    others, whose scores are kept from now on; both in their order.
+
+    Raises TrainkitError as `scored`, and when scores cannot be written.
+    """
+    if kept is None:
+        yield from scored(pictures, rows, tagger, batch=batch, threads=threads)
+        return
+    others: list[int] = []
+    for count, row in enumerate(rows, 1):
+        one = _known(pictures, row, kept)
+        if one is None:
+            others.append(row)
+        else:
+            yield one
+        if count % _RELEASED == 0:
+            pictures.manifest.release()
+    for one in scored(pictures, others, tagger, batch=batch, threads=threads):
+        key = picture_key(pictures, one.seen.row)
+        if one.scores is not None and key is not None:
+            kept.add(key, one.scores)
+        yield one
+
+
+def picture_key(pictures: ManifestPictures, row: int) -> int | None:
+    """What stands for a picture under an id: either may stay while the other changes. None where nobody knows
+    the picture's digest."""
+    digest = pictures.digest(row)
+    return int(pictures.keys[row]) ^ key_of(digest) if digest else None
+
+
+def _known(pictures: ManifestPictures, row: int, kept: KeptScores) -> Scored | None:
+    key = picture_key(pictures, row)
+    scores = kept.find(key) if key is not None else None
+    if scores is None:
+        return None
+    record: Record | None = None
+    try:
+        record = pictures.record(row)
+    except PictureError as error:
+        return Scored(Seen(row, None, None, str(error)), None, str(error))
+    return Scored(Seen(row, record, None), scores)
