@@ -127,11 +127,13 @@ def open_journal(
     rank: int = 0,
     world: int = 1,
     restart: bool = False,
+    restart_costs: str = "",
 ) -> Iterator[Journal]:
     """Open a rank's journal of the addition ``name``, made by ``settings`` (what JSON knows), and go on where
     an earlier start ended, with however many ranks.
 
-    ``restart`` makes everything anew; what was finished before stays until the new is.
+    ``restart`` makes everything anew; what was finished before stays until the new is. ``restart_costs`` says
+    what that takes, where other settings are refused without it.
 
     Raises TrainkitError for another name than `check_name` allows, for a folder that `prepare` did not write,
     when what is there was made by other settings, and when the data themselves have tags or captions of this
@@ -147,10 +149,10 @@ def open_journal(
     except OSError as error:
         raise TrainkitError(f"{folder} cannot be written: {error.strerror or error}") from error
     own = folder / f"rank-{rank:05d}.jsonl"
-    with _held(own.with_suffix(".lock")):
+    with held(folder, rank):
         if restart:
             _forget(folder, own, rank, world)
-        header = Header(name, plain, restart or _goes_on(manifest, name, plain))
+        header = Header(name, plain, restart or _goes_on(manifest, name, plain, restart_costs))
         done = np.empty(0, np.uint64) if restart else _done(manifest, header, _journals(folder))
         file, end = _opened(own, header)
         try:
@@ -173,18 +175,18 @@ def _forget(folder: Path, own: Path, rank: int, world: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def _goes_on(manifest: Path, name: str, settings: Mapping[str, Any]) -> bool:
+def _goes_on(manifest: Path, name: str, settings: Mapping[str, Any], restart_costs: str) -> bool:
     """Whether the journal that is there is a fresh one. Raises TrainkitError when it is by other settings."""
     headers = [h for p in _journals(journal_of(manifest, name)) if (h := header_of(p)) is not None]
     for header in headers:
-        _compare(journal_of(manifest, name), header.settings, settings)
+        _compare(journal_of(manifest, name), header.settings, settings, restart_costs)
     finished = header_of(file_of(manifest, name))
     if not headers and finished is not None:
-        _compare(file_of(manifest, name), finished.settings, settings)
+        _compare(file_of(manifest, name), finished.settings, settings, restart_costs)
     return any(header.fresh for header in headers)
 
 
-def _compare(where: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _compare(where: Path, before: Mapping[str, Any], now: Mapping[str, Any], restart_costs: str) -> None:
     if before == now:
         return
     if not {*before} & {*now}:
@@ -196,6 +198,7 @@ def _compare(where: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
         + "\n".join(shown)
         + "\ngive the settings of then, another "
         "name, or --restart to make all of it anew; what is in the manifest stays until the new is whole"
+        + restart_costs
     )
 
 
@@ -237,8 +240,12 @@ def _opened(own: Path, header: Header) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Hold a rank's lock; the system's, so that it is gone with the process however that ends."""
+def held(folder: Path, rank: int) -> Iterator[None]:
+    """Hold a rank's lock; the system's, so that it is gone with the process however that ends.
+
+    Raises LockError when another process holds it, TrainkitError when it cannot be written.
+    """
+    path = folder / f"rank-{rank:05d}.lock"
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:

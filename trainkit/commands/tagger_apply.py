@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from trainkit.ranks import Ranks
     from trainkit.tagging.apply import Effort
     from trainkit.tagging.corrections import Corrections
+    from trainkit.tagging.kept_scores import Keep
     from trainkit.tagging.plan import ApplyConfig, Plan
     from trainkit.tagging.tagger import Tagger
 
@@ -62,6 +63,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     flag("--preview", type=positive, metavar="N", help="write a page of N pictures, and nothing else")
     flag("--dry-run", action="store_true", help="look at all pictures and report; write no tags")
     flag("--restart", action="store_true", help="make all of it anew, as with another tagger or threshold")
+    flag(
+        "--keep-scores",
+        default="0.05",
+        metavar="FLOOR",
+        help="keep scores from here on (0.05), so that --restart with another threshold looks at no picture "
+        "again; none: neither keep nor use any",
+    )
     flag("--batch", type=positive, default=16, metavar="N", help="pictures at a time (16)")
     flag("--threads", type=positive, default=2, metavar="N", help="that read pictures (2)")
     flag(
@@ -170,11 +178,13 @@ def _write(
     from trainkit.tagging.apply import apply, try_out
     from trainkit.tagging.apply_report import describe, report_page, summary
 
-    show = not options.json
+    show, keep = not options.json, _keep(options)
     if options.dry_run:
         if not ranks.speaks:
             return 0
-        applied = try_out(options.manifest, tagger, plan, corrections=corrections, effort=effort, show=show)
+        applied = try_out(
+            options.manifest, tagger, plan, corrections=corrections, effort=effort, keep=keep, show=show
+        )
     else:
         applied = apply(
             options.manifest,
@@ -184,6 +194,7 @@ def _write(
             effort=effort,
             ranks=ranks,
             restart=options.restart,
+            keep=keep,
             show=show,
         )
     if not ranks.speaks:
@@ -197,7 +208,7 @@ def _write(
     print(describe(applied, plan, dry=options.dry_run))
     print(f"report: {out}")
     if options.dry_run:
-        print("nothing was written; the same command without --dry-run writes it")
+        print("no tags were written; the same command without --dry-run writes them")
     else:
         print(f"next: trainkit check run.toml data.path={shlex.quote(str(options.manifest))}")
     return 0
@@ -244,6 +255,24 @@ def _plan(options: argparse.Namespace, config: ApplyConfig, tagger: Tagger) -> P
     edges = {name: [*own.get(name, ()), *more.get(name, ())] for name in {*own, *more}}
     config = config.model_copy(update={"thresholds": given, "implications": ImplicationGraph(edges)})
     return make_plan(tagger, config, curves=curves, fingerprint=fingerprint_of(options.tagger))
+
+
+def _keep(options: argparse.Namespace) -> Keep | None:
+    """Which scores are kept. Raises ConfigError."""
+    from trainkit.errors import ConfigError
+    from trainkit.tagging.kept_scores import Keep
+    from trainkit.tagging.mark import exact_mark_of
+
+    word: str = options.keep_scores
+    if word == "none":
+        return None
+    try:
+        floor = float(word)
+    except ValueError:
+        floor = -1.0
+    if not 0 <= floor <= 1:
+        raise ConfigError("--keep-scores", [f"is {word!r}, must be a score from 0 to 1, or none"])
+    return Keep(exact_mark_of(options.tagger), floor)
 
 
 def _config(options: argparse.Namespace) -> ApplyConfig:

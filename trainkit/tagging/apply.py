@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from contextlib import closing
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,23 @@ from tqdm import tqdm
 
 from trainkit.additions.addition import Addition
 from trainkit.additions.finished import read_additions
-from trainkit.additions.journal import open_journal
+from trainkit.additions.journal import held, open_journal
 from trainkit.additions.merge import Merged, merge_additions
+from trainkit.additions.places import journal_of
+from trainkit.errors import TrainkitError
 from trainkit.keys import mixed
 from trainkit.manifest_pictures import ManifestPictures
+from trainkit.prepared import is_prepared
 from trainkit.progress import bar_style
 from trainkit.ranks import Ranks
 from trainkit.tagging.corrections import Corrections
 from trainkit.tagging.counts import Counts, addition_of, counted
 from trainkit.tagging.decide import decide
 from trainkit.tagging.kept import keep_corrections, kept_corrections
+from trainkit.tagging.kept_scores import Keep, KeptScores, opened_scores, score_files
 from trainkit.tagging.plan import Plan
-from trainkit.tagging.scored import Scored, scored
+from trainkit.tagging.scored import Scored
+from trainkit.tagging.scored_once import scored_once
 from trainkit.tagging.tagger import Tagger
 
 _BAR = "{desc}: {n_fmt}/{total_fmt} [{elapsed}, {remaining} left, {rate_fmt}]{postfix}"
@@ -56,6 +62,10 @@ class Applied:
     """Pictures that an earlier start had done."""
     merged: Merged | None
     """None for a dry run."""
+    from_kept: int = 0
+    """Pictures that were not looked at, for their scores were kept."""
+    kept_bytes: int = 0
+    """Of all scores that are kept now."""
 
 
 def apply(
@@ -67,11 +77,13 @@ def apply(
     effort: Effort = USUAL,
     ranks: Ranks = ALONE,
     restart: bool = False,
+    keep: Keep | None = None,
     show: bool = True,
 ) -> Applied:
     """Tag all pictures that have none of these tags yet, and bring them into the manifest.
 
     ``corrections`` are all that a person said, `kept_corrections` among them; they are kept in the folder.
+    With ``keep`` the scores are, too, and pictures whose scores are there are not looked at.
 
     Raises TrainkitError for what is no prepared folder, for other settings than those of an earlier start
     (unless ``restart``), when the store does not answer, and when the disk is full; what was made is kept.
@@ -80,28 +92,43 @@ def apply(
     known = set(kept_corrections(manifest))
     new_words = [said for said in corrections or () if said not in known]
     mine = range(ranks.rank, len(pictures), ranks.world)
-    problems: list[str] = []
+    folder, problems = journal_of(manifest, plan.name), list[str]()
     with open_journal(
-        manifest, plan.name, plan.settings, rank=ranks.rank, world=ranks.world, restart=restart
+        manifest,
+        plan.name,
+        plan.settings,
+        rank=ranks.rank,
+        world=ranks.world,
+        restart=restart,
+        restart_costs=_restart_costs(folder, keep),
     ) as journal:
         keys = pictures.keys
         rows = [row for row in mine if int(keys[row]) not in journal.done]
         # Each process counts what it passes over: those of others may have been done meanwhile.
         before = _sum_over(ranks, len(mine) - len(rows))
-        made = _made(pictures, rows, tagger, plan, corrections, effort, problems, ranks, show)
-        with closing(made):
-            for addition in made:
-                journal.append([addition])
+        with opened_scores(folder, keep if rows else None, plan.rules) as kept:
+            if kept is not None:
+                kept.write_as(ranks.rank)
+                _tell(kept.notes, show and ranks.speaks)
+            looked = scored_once(pictures, rows, tagger, kept, batch=effort.batch, threads=effort.threads)
+            made = _made(pictures, looked, len(rows), plan, corrections, problems, ranks, show)
+            with closing(made):
+                for addition in made:
+                    journal.append([addition])
         journal.sync()
         problems = ranks.gathered(problems)  # It also waits for all.
         if ranks.speaks:
             journal.finish()
-    ranks.wait()
+            if kept is not None:
+                kept.remove_unfit()
+    # Each process waits here until the first has finished.
+    from_kept = _sum_over(ranks, 0 if kept is None else kept.num_found)
     if not ranks.speaks:
         return Applied(Counts(), tuple(problems), before, None)
     keep_corrections(manifest, new_words)
     merged = merge_additions(manifest, show=show)
-    return Applied(counted(read_additions(manifest, plan.name)), tuple(problems), before, merged)
+    counts = counted(read_additions(manifest, plan.name))
+    return Applied(counts, tuple(problems), before, merged, from_kept, _bytes_kept(folder, keep))
 
 
 def try_out(
@@ -111,13 +138,55 @@ def try_out(
     *,
     corrections: Corrections | None = None,
     effort: Effort = USUAL,
+    keep: Keep | None = None,
     show: bool = True,
 ) -> Applied:
-    """What `apply` would do, for all pictures, with nothing written."""
+    """What `apply` would do, for all pictures. Nothing is written but scores, with ``keep``."""
     pictures, problems = ManifestPictures.open(manifest), list[str]()
-    rows = range(len(pictures))
-    made = _made(pictures, rows, tagger, plan, corrections, effort, problems, Ranks(), show)
-    return Applied(counted(made), tuple(problems), 0, None)
+    rows, folder = range(len(pictures)), journal_of(manifest, plan.name)
+    keep = keep if manifest.is_dir() and is_prepared(manifest) else None
+    with _scores_to_try(folder, keep, plan, show) as kept:
+        looked = scored_once(pictures, rows, tagger, kept, batch=effort.batch, threads=effort.threads)
+        counts = counted(_made(pictures, looked, len(rows), plan, corrections, problems, Ranks(), show))
+    from_kept = 0 if kept is None else kept.num_found
+    return Applied(counts, tuple(problems), 0, None, from_kept, _bytes_kept(folder, keep))
+
+
+@contextmanager
+def _scores_to_try(folder: Path, keep: Keep | None, plan: Plan, show: bool) -> Iterator[KeptScores | None]:
+    """The kept scores; more of them are kept where that can be, and nobody else does it."""
+    notes: list[str] = []
+    with ExitStack() as stack:
+        if keep is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(held(folder, 0))
+            except (OSError, TrainkitError) as error:
+                notes.append(f"scores of this run are not kept: {error}")
+        kept = stack.enter_context(opened_scores(folder, keep, plan.rules))
+        if kept is not None:
+            if not notes:
+                kept.write_as(0)
+            _tell([*kept.notes, *notes], show)
+        yield kept
+
+
+def _tell(notes: list[str], show: bool) -> None:
+    for note in notes if show else ():
+        print(f"note: {note}", file=sys.stderr, flush=True)
+
+
+def _restart_costs(folder: Path, keep: Keep | None) -> str:
+    if keep is None or not score_files(folder):
+        return ""
+    return (
+        ". Scores are kept: pictures that have them are not looked at again, unless the tagger is another or "
+        "a threshold is lower than what was kept"
+    )
+
+
+def _bytes_kept(folder: Path, keep: Keep | None) -> int:
+    return 0 if keep is None else sum(path.stat().st_size for path in score_files(folder))
 
 
 def sample_rows(keys: NDArray[np.uint64], count: int, seed: int = 0) -> list[int]:
@@ -128,21 +197,19 @@ def sample_rows(keys: NDArray[np.uint64], count: int, seed: int = 0) -> list[int
 
 def _made(
     pictures: ManifestPictures,
-    rows: Iterable[int],
-    tagger: Tagger,
+    looked: Iterator[Scored],
+    count: int,
     plan: Plan,
     corrections: Corrections | None,
-    effort: Effort,
     problems: list[str],
     ranks: Ranks,
     show: bool,
 ) -> Generator[Addition]:
-    """The additions of rows, in their order; pictures with a problem go to ``problems``."""
-    some = list(rows)
-    style: dict[str, Any] = bar_style() if show and some and ranks.speaks else {"disable": True}
+    """The additions of ``count`` pictures, in their order; those with a problem go to ``problems``."""
+    style: dict[str, Any] = bar_style() if show and count and ranks.speaks else {"disable": True}
     text = plan.name if ranks.world == 1 else f"{plan.name}, process 1 of {ranks.world}"
-    with tqdm(total=len(some), desc=text, unit=" pictures", bar_format=_BAR, **style) as bar:
-        for one in scored(pictures, some, tagger, batch=effort.batch, threads=effort.threads):
+    with tqdm(total=count, desc=text, unit=" pictures", bar_format=_BAR, **style) as bar:
+        for one in looked:
             bar.update()
             if one.scores is None or one.seen.record is None:
                 problems.append(_named(pictures, one))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from captionkit import Record
+from trainkit.amounts import gigabytes
 from trainkit.pages import page
 from trainkit.tagging.apply import Applied
 from trainkit.tagging.counts import TagCount
@@ -76,6 +77,8 @@ def describe(applied: Applied, plan: Plan, *, dry: bool) -> str:
         + (f" ({applied.before:,} of them by an earlier start)" if applied.before else ""),
         f"  from {plan.thresholds}; {plan.num_tags:,} tags may be said",
     ]
+    if applied.from_kept:
+        lines.append(f"  {applied.from_kept:,} pictures by the scores that were kept, without another look")
     if rows:
         width = min(40, max(len(row.name) for row in rows[:_SHOWN]))
         lines.append(f"  {'tag':<{width}} {'added':>9} {'there':>9} {'denied':>9} {'mean':>6}")
@@ -90,6 +93,11 @@ def describe(applied: Applied, plan: Plan, *, dry: bool) -> str:
     if applied.problems:
         lines.append(f"  {len(applied.problems):,} pictures could not be tagged:")
         lines += [f"    {problem}" for problem in applied.problems[:5]]
+    if applied.kept_bytes:
+        lines.append(
+            f"  scores are kept ({gigabytes(applied.kept_bytes)}): with another threshold, --restart looks "
+            "at none of these pictures again"
+        )
     return "\n".join(lines)
 
 
@@ -107,6 +115,8 @@ def summary(applied: Applied, plan: Plan, *, dry: bool) -> dict[str, Any]:
         "dry": dry,
         "pictures": counts.pictures,
         "done_before": applied.before,
+        "from_kept_scores": applied.from_kept,
+        "kept_bytes": applied.kept_bytes,
         "thresholds": plan.thresholds,
         "tags": {
             row.name: {

@@ -49,7 +49,7 @@ def needed_floors(rules: Rules) -> NDArray[np.float32]:
 
 def score_files(folder: Path) -> list[Path]:
     """The files of scores in the folder of an addition."""
-    return sorted(folder.glob("rank-*.scores"))
+    return sorted(path for path in folder.glob("rank-*.scores") if path.is_file())
 
 
 class KeptScores:
@@ -64,8 +64,10 @@ class KeptScores:
         self._needed = needed_floors(rules)
         self._why: defaultdict[str, list[Path]] = defaultdict(list)
         self._unfit: list[Path] = []
-        self._files = [file for path in score_files(folder) if (file := self._read(path)) is not None]
-        self._open = [os.open(file.path, os.O_RDONLY) for file in self._files]
+        self._files: list[ScoreFile] = []
+        self._open: list[int] = []
+        for path in score_files(folder):
+            self._read(path)
         self._own: int | None = None
         self._own_floors = np.minimum(np.float32(keep.floor), self._needed)
         keys = [file.keys for file in self._files]
@@ -140,12 +142,12 @@ class KeptScores:
             os.close(file)
         self._open, self._own = [], None
 
-    def _read(self, path: Path) -> ScoreFile | None:
+    def _read(self, path: Path) -> None:
         try:
             file = read_score_file(path, self.keep.mark, self._num_labels)
         except (ValueError, OSError) as error:
             self._leave(path, f"{error.strerror if isinstance(error, OSError) else error}; it is not used")
-            return None
+            return
         if too_high := int((file.floors > self._needed).sum()):
             at = int(np.argmax(file.floors - self._needed))
             self._leave(
@@ -153,10 +155,12 @@ class KeptScores:
                 f"scores are kept from {file.floors[at]:.4g} on, and {too_high:,} tags are wanted from "
                 f"{self._needed[at]:.4g} or the like on; pictures are scored again",
             )
-            return None
+            return
         if file.damaged:
             self._why["is damaged; what stands behind that is scored again"].append(path)
-        return file
+        with contextlib.suppress(OSError):  # It has just gone.
+            self._open.append(os.open(path, os.O_RDONLY))
+            self._files.append(file)
 
     def _leave(self, path: Path, why: str) -> None:
         self._unfit.append(path)

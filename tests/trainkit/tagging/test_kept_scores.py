@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import shutil
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from captionkit import ImplicationGraph, Record, Tag
+from tests.trainkit.tagging.foreign import write_colours, write_wd
+from trainkit.additions.finished import read_additions
+from trainkit.additions.journal import held
+from trainkit.cli import main
 from trainkit.errors import TrainkitError
+from trainkit.prepare import PrepareConfig, prepare
 from trainkit.tagging.corrections import Correction, Corrections
 from trainkit.tagging.decide import NEVER, Implied, Rules, decide
 from trainkit.tagging.kept_scores import Keep, KeptScores, needed_floors, score_files
@@ -37,6 +45,7 @@ _GRAPH = ImplicationGraph(
     {"red_fox": ["fox"], "1girl": ["girl"], "2girls": ["girl"], "^_^": ["1girl", "day"]}
 )
 _L = len(_LABELS)
+_COUNT = 12
 
 _scores = st.lists(st.integers(0, 40), min_size=_L, max_size=_L).map(lambda x: np.array(x, np.float32) / 40)
 _thresholds = st.lists(st.sampled_from([0.1, 0.25, 0.5, 1.0, float(NEVER)]), min_size=_L, max_size=_L).map(
@@ -234,3 +243,141 @@ def test_a_full_disk_is_an_error_with_a_way_out(tmp_path: Path) -> None:
     with closing(_kept(tmp_path)) as kept:
         assert len(kept) == 4
         assert kept.notes == []
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, a manifest of them and a tagger, to be copied by whoever writes."""
+    folder = tmp_path_factory.mktemp("once")
+    write_colours(folder / "pictures", _COUNT)
+    _prepare(folder)
+    write_wd(folder / "wd")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path, once: Path) -> Path:
+    shutil.copytree(once, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def _prepare(folder: Path) -> None:
+    config = PrepareConfig(min_side=8, untagged=True)
+    prepare(str(folder / "pictures"), folder / "manifest", config, processes=1, show=False)
+
+
+def _apply(data: Path, *words: object) -> int:
+    return main(["tagger", "apply", str(data / "wd"), str(data / "manifest"), *map(str, words)])
+
+
+def _told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return told
+
+
+def _additions(data: Path) -> list[tuple[str, list[tuple[str, float | None]]]]:
+    return [
+        (one.id, [(tag.name, tag.score) for tag in one.tags])
+        for one in read_additions(data / "manifest", "wd")
+    ]
+
+
+def test_another_threshold_reads_no_picture(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _apply(data, "--threshold", 0.6, "--ratings", "--keep-scores", "none") == 0
+    assert not list(data.rglob("*.scores"))
+    looked = _additions(data)
+    assert _apply(data, "--threshold", 0.35, "--restart") == 0
+    assert _additions(data) != looked
+    assert "scores are kept" in capsys.readouterr().out
+    shutil.rmtree(data / "pictures")
+    assert _apply(data, "--threshold", 0.6, "--ratings") == 2
+    assert "Scores are kept: pictures that have them are not looked at again" in capsys.readouterr().err
+    assert _apply(data, "--threshold", 0.6, "--ratings", "--restart") == 0
+    assert f"{_COUNT} pictures by the scores that were kept" in capsys.readouterr().out
+    assert _additions(data) == looked
+
+
+def test_any_number_of_processes_then_and_now(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _apply(data, "--threshold", 0.35) == 0
+    before = _additions(data)
+    own = score_files(data / "manifest" / "additions" / ".wd")[0]
+    own.rename(own.with_name("rank-00003.scores"))
+    shutil.rmtree(data / "pictures")
+    capsys.readouterr()
+    assert _apply(data, "--threshold", 0.35, "--restart", "--json") == 0
+    assert _told(capsys)["from_kept_scores"] == _COUNT
+    assert _additions(data) == before
+
+
+def test_only_what_is_new_changed_or_was_broken_is_looked_at(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = data / "pictures" / "006.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:200])
+    assert _apply(data, "--threshold", 0.35, "--json") == 0
+    assert _told(capsys)["problems"]
+    broken.write_bytes(whole)
+    assert _apply(data, "--threshold", 0.5, "--restart", "--json") == 0
+    told = _told(capsys)
+    assert (told["from_kept_scores"], told["problems"]) == (_COUNT - 1, [])
+    # One picture more, and another one under an old name.
+    shutil.copy(data / "pictures" / "001.png", data / "pictures" / "100.png")
+    shutil.copy(data / "pictures" / "001.png", data / "pictures" / "002.png")
+    _prepare(data)
+    assert _apply(data, "--threshold", 0.4, "--restart", "--json") == 0
+    told = _told(capsys)
+    assert (told["from_kept_scores"], told["pictures"], told["problems"]) == (_COUNT - 1, _COUNT + 1, [])
+    added = dict(_additions(data))
+    assert added["100"] == added["002"] == added["001"]
+
+
+def test_a_dry_run_keeps_scores_for_the_run_that_follows(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _apply(data, "--threshold", 0.35, "--dry-run", "--json") == 0
+    first = _told(capsys)
+    shutil.rmtree(data / "pictures")
+    for words in (["--dry-run"], []):
+        assert _apply(data, "--threshold", 0.35, "--json", *words) == 0
+        told = _told(capsys)
+        assert told["from_kept_scores"] == _COUNT
+        assert told["tags"] == first["tags"]
+
+
+def test_a_dry_run_beside_another_run_keeps_nothing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = data / "manifest" / "additions" / ".wd"
+    folder.mkdir(parents=True)
+    with held(folder, 0):
+        assert _apply(data, "--threshold", 0.35, "--dry-run") == 0
+    assert "scores of this run are not kept: another process is writing" in capsys.readouterr().err
+    assert not score_files(folder)
+
+
+def test_a_lower_threshold_or_a_changed_tagger_scores_again_and_says_so(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _apply(data, "--threshold", 0.35) == 0
+    capsys.readouterr()
+    assert _apply(data, "--threshold", 0.01, "--restart") == 0
+    told = capsys.readouterr()
+    assert "note: " in told.err
+    assert "kept from 0.05 on" in told.err
+    assert "kept, without" not in told.out
+    assert len(list(data.rglob("*.scores"))) == 1, "the old ones have gone"
+    low = _additions(data)
+    assert _apply(data, "--threshold", 0.01, "--restart") == 0
+    assert f"{_COUNT} pictures by the scores" in capsys.readouterr().out
+    assert _additions(data) == low
+    (data / "wd" / "trainkit.toml").write_text('[input]\nchannels = "RGB"\nscale = 255\nfit = "stretch"\n')
+    assert _apply(data, "--threshold", 0.01, "--restart") == 0
+    told = capsys.readouterr()
+    assert "of this one before it was changed" in told.err
+    assert "kept, without" not in told.out
+    assert _additions(data) != low
+
+
+@pytest.mark.parametrize("floor", ["x", "nan", "-0.1", "1.5", ""])
+def test_a_floor_is_a_score(data: Path, capsys: pytest.CaptureFixture[str], floor: str) -> None:
+    assert _apply(data, "--threshold", 0.35, f"--keep-scores={floor}") == 2
+    assert f"is {floor!r}, must be a score from 0 to 1, or none" in capsys.readouterr().err
