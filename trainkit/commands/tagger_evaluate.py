@@ -81,16 +81,18 @@ def _run(options: argparse.Namespace) -> int:
     from trainkit.tagging.evaluating import REPORT, evaluate, keep_evaluation
     from trainkit.tagging.evaluation_page import evaluation_page
     from trainkit.tagging.folder import is_tagger_folder
-    from trainkit.tagging.judging import judge_pictures, scores_file
+    from trainkit.tagging.judging import Witness, judge_pictures, scores_file
     from trainkit.tagging.load import load_tagger
     from trainkit.tagging.mark import mark_of
     from trainkit.tagging.questions import disagreements, worthiest
     from trainkit.tagging.review import write_page, write_review
+    from trainkit.tagging.said import all_said, say_unmet
 
-    corrections = read_corrections(*options.corrections) if options.corrections else Corrections()
+    given = read_corrections(*options.corrections) if options.corrections else Corrections()
     pictures = ManifestPictures.open(options.manifest)
     tagger = load_tagger(options.tagger, device=options.device)
     folder = options.tagger if options.tagger.is_dir() else options.tagger.parent
+    say_unmet(given, pictures.keys, Witness(tagger).knows)
     out: Path = options.out or folder
     ours = is_tagger_folder(folder) and out.absolute() == folder.absolute()
     judged = judge_pictures(
@@ -98,7 +100,7 @@ def _run(options: argparse.Namespace) -> int:
         mark_of(options.tagger),
         pictures,
         scores_file(folder, out),
-        corrections=corrections,
+        corrections=all_said(pictures, given, folder),
         every=options.all,
         count=options.count,
         batch=options.batch,

@@ -96,14 +96,18 @@ def _run(options: argparse.Namespace) -> int:
     from trainkit.manifest_pictures import ManifestPictures
     from trainkit.tagging.corrections import Corrections, read_corrections
     from trainkit.tagging.review import write_review
+    from trainkit.tagging.said import all_said, say_unmet
 
     asks = bool(options.tag or options.group)
     if asks == (options.tagger is not None):
         raise ConfigError("review", ["give either --tagger, or what to ask with --tag and --group"])
     if (options.uncertain or options.all) and options.tagger is None:
         raise ConfigError("review", ["--uncertain and --all belong to --tagger"])
-    corrections = read_corrections(*options.corrections) if options.corrections else Corrections()
+    given = read_corrections(*options.corrections) if options.corrections else Corrections()
     pictures = ManifestPictures.open(options.manifest)
+    say_unmet(given, pictures.keys, lambda tag: True)  # What is asked about now may be something else.
+    folder = options.tagger if options.tagger is None or options.tagger.is_dir() else options.tagger.parent
+    corrections = all_said(pictures, given, folder)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -66,7 +66,7 @@ def read_corrections(path: Path, *more: Path) -> Corrections:
 
     Raises TrainkitError, with file and line, for what is no correction.
     """
-    return Corrections(correction for file in (path, *more) for correction in _lines(file))
+    return Corrections(said for file in (path, *more) for _, said, _ in lines_in(file))
 
 
 def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
@@ -78,14 +78,16 @@ def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
     replace_whole(path, "".join(lines).encode("utf-8"))
 
 
-def _lines(path: Path) -> Iterator[Correction]:
+def lines_in(path: Path) -> Iterator[tuple[bytes, Correction, str]]:
+    """The lines of a file, each with what it says and its place. Raises TrainkitError for no correction."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(_MOST_BYTES + 1), b""), 1):
                 if len(line) > _MOST_BYTES:
                     raise TrainkitError(f"{path}:{number}: is longer than {_MOST_BYTES >> 20} MiB")
                 if line.strip():
-                    yield _correction(line, f"{path}:{number}")
+                    where = f"{path}:{number}"
+                    yield line, _correction(line, where), where
     except OSError as error:
         raise TrainkitError(f"{path} cannot be read: {error.strerror or error}") from error
 

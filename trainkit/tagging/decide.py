@@ -65,6 +65,11 @@ class Rules:
         self.groups = {group: np.array(some) for group, some in members.items()}
         self.graph = graph
 
+    def knows(self, tag: str) -> bool:
+        """Whether a person's word about a tag can change what is written."""
+        name = fold(tag)
+        return name in self.by_name or any(name in names for names in self.implied_names.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

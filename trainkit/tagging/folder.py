@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from trainkit.sealed import flush, write_tensors
 from trainkit.tagging.backbone import Backbone, Pool
 from trainkit.tagging.curves import EVALUATION
 from trainkit.tagging.label import Label
+from trainkit.tagging.learned import Learned, write_learned
 from trainkit.tagging.outputs import Outputs, Temperatures
 from trainkit.tagging.preprocess import Preprocessing, preprocessing_of
 from trainkit.tagging.split import SplitConfig
@@ -58,7 +59,13 @@ def is_tagger_folder(path: Path) -> bool:
     return (path / ABOUT).is_file()
 
 
-def write_tagger(folder: Path, about: About, backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
+def write_tagger(
+    folder: Path,
+    about: About,
+    backbone: Backbone,
+    weights: Mapping[str, Tensor],
+    learned: Iterable[Learned] = (),
+) -> None:
     """Write a tagger into a folder; ``tagger.json`` comes last, so that a folder with it is whole.
 
     Raises TrainkitError when it cannot be written.
@@ -74,6 +81,7 @@ def write_tagger(folder: Path, about: About, backbone: Backbone, weights: Mappin
         flush(partial)
         partial.replace(folder / WEIGHTS)
         open_to_others(folder / "backbone")
+        write_learned(folder, learned)
         write_about(folder, about)
     except OSError as error:
         partial.unlink(missing_ok=True)

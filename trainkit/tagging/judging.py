@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,12 +77,13 @@ class Witness:
         """Reads records as the tagger's training did: by the same implications and facts, and deaf to the
         same sources."""
         unheard: tuple[str, ...] = (self.tagger.name,)
-        graph, facts = ImplicationGraph({}), dict[str, str]()
         if isinstance(self.tagger, TrainedTagger):
             unheard += self.tagger.about.leave_out_sources
-            graph, facts = self._learned(self.tagger)
-        closing = Closing(self.outputs, graph, facts, answers=answers)
-        return Truth(self.outputs, closing, corrections=corrections, unheard=unheard)
+        return Truth(self.outputs, self._closing(answers), corrections=corrections, unheard=unheard)
+
+    def knows(self, tag: str) -> bool:
+        """Whether a person's word about a tag says anything of the tagger's."""
+        return self._plain_closing.tells(tag)
 
     def held_out(self, id: str, digest: str) -> bool:
         """Whether the tagger never learned from a picture; of a foreign one nobody knows: True."""
@@ -94,10 +96,20 @@ class Witness:
         """Whether pictures were held out from its training."""
         return isinstance(self.tagger, TrainedTagger) and self.tagger.about.split.share > 0
 
+    @cached_property
+    def _plain_closing(self) -> Closing:
+        return self._closing(())
+
+    def _closing(self, answers: Collection[str]) -> Closing:
+        graph, facts = ImplicationGraph({}), dict[str, str]()
+        if isinstance(self.tagger, TrainedTagger):
+            graph, facts = self._learned(self.tagger)
+        return Closing(self.outputs, graph, facts, answers=answers)
+
     def _learned(self, tagger: TrainedTagger) -> tuple[ImplicationGraph, dict[str, str]]:
         try:
-            learn = LearnConfig.model_validate(tagger.about.settings["learn"])
-        except (KeyError, ValidationError, CaptionkitError):
+            learn = LearnConfig.model_validate(plainly_told(tagger.about.settings["learn"]))
+        except (KeyError, TypeError, AttributeError, ValidationError, CaptionkitError):
             # Their file may be gone; those between the labels are known all the same.
             names = [label.name for label in self.outputs.labels]
             implied: dict[str, list[str]] = {}
@@ -107,6 +119,16 @@ class Witness:
         return learn.implications, {
             name: group.fact for name, group in learn.groups.items() if group.fact is not None
         }
+
+
+def plainly_told(learn: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a tagger says that it learned; raises KeyError where the file of implications that it names is
+    none. The tagger may be anybody's, and a device or a pipe would be read for ever."""
+    told = learn.get("implications")
+    file = told.get("file") if isinstance(told, dict) else told
+    if isinstance(file, str) and not Path(file).is_file():
+        raise KeyError(file)
+    return learn
 
 
 def judge_pictures(

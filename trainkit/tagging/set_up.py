@@ -83,8 +83,7 @@ class TaggerSetup:
         ]
         if data.targets.certain:
             lines.append(f"corrections hold for {len(data.targets.certain):,} pictures")
-        if data.corrected_elsewhere:
-            lines.append(f"corrections of {data.corrected_elsewhere:,} pictures are of none in the manifest")
+        lines += data.unmet
         if data.nothing_known:
             lines.append(f"nothing is known of {data.nothing_known:,} pictures: they are left out")
         if data.skipped:

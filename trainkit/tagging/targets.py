@@ -92,6 +92,11 @@ class Closing:
         certain = derived_no | derived_yes | yes | no
         return Known(tuple(sorted(present)), tuple(sorted(certain)), silent=self._is_silent(record))
 
+    def tells(self, tag: str) -> bool:
+        """Whether a person's word about a tag can say anything of a label."""
+        key = fold(tag)
+        return key in self._named or key in self._implying or bool(self._found([key]))
+
     def _is_silent(self, record: Record) -> bool:
         return all(tag.source in self._answers for tag in record.tags)
 

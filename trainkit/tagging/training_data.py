@@ -24,7 +24,9 @@ from trainkit.tagging.answers import answers_in
 from trainkit.tagging.augment import AugmentConfig
 from trainkit.tagging.corrections import Corrections, read_corrections
 from trainkit.tagging.labels import Census, LearnConfig, choose_labels, facts_of
+from trainkit.tagging.learned import Learned
 from trainkit.tagging.outputs import Outputs
+from trainkit.tagging.said import unmet
 from trainkit.tagging.split import SplitConfig
 from trainkit.tagging.targets import Closing, Known, Targets
 
@@ -78,8 +80,10 @@ class TrainingData:
     """What is wrong with rows that cannot be used."""
     nothing_known: int = 0
     """Pictures that neither a record nor a person tells anything of; they are left out."""
-    corrected_elsewhere: int = 0
-    """Pictures of which a person said something, and that are not in the manifest."""
+    learned: tuple[Learned, ...] = ()
+    """What a person said of these pictures."""
+    unmet: tuple[str, ...] = ()
+    """Which corrections say nothing, in words."""
 
     def fingerprint(self) -> str:
         """A hash of all pictures and of what is known of each, in hexadecimal."""
@@ -133,9 +137,7 @@ def read_training_data(
 
     census = Census(facts_of(learn), learn.implications)
     skipped: list[str] = []
-    elsewhere = {said.id for said in corrections}
     for _, record in _records(pictures, unheard, skipped, "counting tags", show):
-        elsewhere.discard(record.id)
         census.take(record, ((said.tag, said.right) for said in corrections.of(record.id)))
     outputs = choose_labels(learn, census)
 
@@ -145,6 +147,7 @@ def read_training_data(
     known: list[Known] = []
     rows: list[int] = []
     nothing_known = 0
+    learned: list[Learned] = []
     keys, digests, held, may_flip = [], [], [], []
     for row, record in _records(pictures, unheard, [], "reading labels", show):
         one = closing.known(record, [(s.tag, s.right) for s in corrections.of(record.id)])
@@ -155,6 +158,7 @@ def read_training_data(
         known.append(one)
         rows.append(row)
         digest = pictures.digest(row)
+        learned += [Learned(said, digest) for said in corrections.of(record.id)]
         keys.append(key_of(record.id))
         digests.append(digest or f"id/{record.id}")
         held.append(split.held_out(record.id, digest))
@@ -182,7 +186,8 @@ def read_training_data(
         np.array([fold(label.name) in set(map(fold, unlabelled)) for label in outputs.labels], np.bool_),
         tuple(skipped),
         nothing_known,
-        len(elsewhere),
+        tuple(learned),
+        unmet(corrections, pictures.keys, closing.tells) if len(corrections) else (),
     )
 
 

@@ -33,7 +33,7 @@ def write_result(
         _measured(training, verdict),
         run.model_dump(mode="json"),
     )
-    write_tagger(run.out, about, setup.network.backbone, setup.network.state_dict())
+    write_tagger(run.out, about, setup.network.backbone, setup.network.state_dict(), data.learned)
 
 
 def _measured(training: Training, verdict: Verdict | None) -> dict[str, Any]:

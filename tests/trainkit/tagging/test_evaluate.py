@@ -30,6 +30,7 @@ from trainkit.tagging.evaluation_page import evaluation_page
 from trainkit.tagging.folder import About, read_about, write_about, write_tagger
 from trainkit.tagging.judging import Judged, judge_pictures
 from trainkit.tagging.label import Label
+from trainkit.tagging.learned import Learned, write_learned
 from trainkit.tagging.network import Head, TaggerNetwork
 from trainkit.tagging.outputs import Outputs, Temperatures
 from trainkit.tagging.questions import disagreements, uncertain
@@ -305,6 +306,30 @@ def test_a_tagger_of_ours_is_evaluated_calibrated_and_judged_again_without_looki
     write_corrections(tmp_path / "corrections.jsonl", everything)
     assert main([*words, "--review", "0", "--corrections", str(tmp_path / "corrections.jsonl")]) == 0
     assert read_evaluation(ours)["red"].positives != curves["red"].positives
+
+
+def test_what_the_tagger_learned_from_a_person_counts_and_what_counts_nowhere_is_said(
+    manifest: Path, tagger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: an evaluation without --corrections held the records against what a person had said before,
+    and one with the corrections of another manifest was silent about it."""
+    ours, pictures = shutil.copytree(tagger, tmp_path / "tagger"), ManifestPictures.open(manifest)
+    words = ["tagger", "evaluate", str(ours), str(manifest), "--review", "0"]
+    assert main(words) == 0
+    before = read_evaluation(ours)["red"].positives
+    ids = {pictures.record(row).id: pictures.digest(row) for row in range(len(pictures))}
+    write_learned(ours, [Learned(Correction(id, "red", True), digest) for id, digest in ids.items()])
+    (tmp_path / "other.jsonl").write_text(
+        '{"id": "elsewhere/1", "tag": "red", "right": true}\n{"id": "p/1", "tag": "nigth", "right": true}\n'
+    )
+    capsys.readouterr()
+    assert main([*words, "--corrections", str(tmp_path / "other.jsonl")]) == 0
+    told = capsys.readouterr().err
+    assert read_evaluation(ours)["red"].positives > before
+    assert "60 of" in told
+    assert "from the tagger's training" in told
+    assert "1 of 2 are of pictures that the manifest does not have, the first of 'elsewhere/1'" in told
+    assert "1 of 2 are of tags that the tagger does not know, the first 'nigth' of 'p/1'" in told
 
 
 def test_elsewhere_the_tagger_stays_as_it_is(manifest: Path, tagger: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from trainkit.cli import main
 from trainkit.errors import CheckpointError, ConfigError, ModelError, TrainkitError
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.prepare import PrepareConfig, prepare
+from trainkit.tagging.learned import learned_corrections
 from trainkit.tagging.outputs import Temperatures
 from trainkit.tagging.run_file import load_tagger_run, make_tagger_run
 from trainkit.tagging.set_up import set_up_tagger
@@ -212,6 +213,7 @@ def test_a_person_outweighs_the_records(manifest: Path, tmp_path: Path) -> None:
     tagger = TrainedTagger(tmp_path / "out")
     # All pictures have it now: the bias alone says so.
     assert tagger.scores([tagger.prepare(Image.new("RGB", (32, 32)))]).min() > 0.99
+    assert len(list(learned_corrections(tmp_path / "out", pictures))) == len(pictures)
 
 
 def test_it_ends_early_keeps_the_best_and_says_when_settings_changed(manifest: Path, tmp_path: Path) -> None:
@@ -381,7 +383,8 @@ def test_of_a_picture_without_tags_nothing_is_known(tmp_path: Path) -> None:
     told["data"]["corrections"] = [str(corrections)]
     setup = set_up_tagger(make_tagger_run(told, Path()), show=False)
     assert "nothing is known of 5 pictures: they are left out" in setup.describe()
-    assert "corrections of 1 pictures are of none in the manifest" in setup.describe()
+    told_of = "corrections: 1 of 5 are of pictures that the manifest does not have, the first of 'nowhere'"
+    assert told_of in setup.describe()
     data = setup.data
     assert len(data.rows) == 19
     at = {data.pictures.record(row).id: place for place, row in enumerate(data.rows.tolist())}
