@@ -22,6 +22,7 @@ from trainkit.errors import ModelError
 from trainkit.settings import checked_settings, read_settings
 from trainkit.tagging.foreign_input import InputConfig
 from trainkit.tagging.foreign_tags import Board, ForeignTags, read_tags
+from trainkit.tagging.pointer import refuse_pointer
 
 SETTINGS = "trainkit.toml"
 
@@ -73,7 +74,9 @@ class ForeignFolder:
 
     def tags(self) -> ForeignTags:
         """Its list of tags. Raises ModelError."""
-        return read_tags(self.tags_file(), self.config.board)
+        file = self.tags_file()
+        refuse_pointer(file)
+        return read_tags(file, self.config.board)
 
     def tags_file(self) -> Path:
         """The file with its tags. Raises ModelError when there is none, or more than one could be it."""
@@ -112,6 +115,7 @@ def open_folder(path: Path) -> ForeignFolder:
     model = path if path.is_file() else _model_in(folder, config)
     if model.suffix.lower() not in _MODELS:
         raise ModelError(_no_model(model.name, folder, [model]))
+    refuse_pointer(model)
     return ForeignFolder(folder, model, config, read_about(folder / "config.json"))
 
 

@@ -107,7 +107,8 @@ def _tags_of(rows: list[_Row], board: Board | None, path: Path) -> ForeignTags:
         raise ModelError(f"{path}: holds no tags")
     if len(rows) > MOST_TAGS:
         raise ModelError(f"{path}: holds {len(rows):,} tags, at most {MOST_TAGS:,} are read")
-    known = _CATEGORIES[board or ("e621" if any(str(r.category) in _ONLY_E621 for r in rows) else "danbooru")]
+    only_e621 = any(str(row.category).strip().removesuffix(".0") in _ONLY_E621 for row in rows)
+    known = _CATEGORIES[board or ("e621" if only_e621 else "danbooru")]
     labels: list[Label] = []
     thresholds: dict[str, float] = {}
     seen: dict[str, str] = {}
@@ -129,11 +130,12 @@ def _category(row: _Row, known: Mapping[str, str]) -> str | None:
     text = str(row.category).strip().lower() if row.category is not None else ""
     if not text:
         return None
-    if not text.isdecimal():
+    if not any(sign.isdecimal() for sign in text) or any(sign.isalpha() for sign in text):
         return text
-    if text not in known:
-        raise ModelError(f"{row.where}: category is {text}, must be one of {', '.join(known)} or a word")
-    return known[text]
+    number = text.removesuffix(".0")  # A table that lacked some was saved with fractions.
+    if number not in known:
+        raise ModelError(f"{row.where}: category is {text[:40]}, must be one of {', '.join(known)} or a word")
+    return known[number]
 
 
 def _threshold(row: _Row) -> float | None:
@@ -157,6 +159,8 @@ def _from_csv(text: str, path: Path) -> list[_Row]:
             raise ModelError(
                 f"{path}:1: the columns are {', '.join(header[:8])!r}, one must be {' or '.join(_COLUMNS)}"
             )
+        if header.count(header[name]) > 1 or header.count("category") > 1:
+            raise ModelError(f"{path}:1: a column stands there twice: {', '.join(header[:8])!r}")
         category = header.index("category") if "category" in header else None
         threshold = next((header.index(column) for column in _THRESHOLDS if column in header), None)
         rows = []

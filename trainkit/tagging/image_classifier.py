@@ -14,6 +14,7 @@ from PIL import Image
 from trainkit.errors import ModelError
 from trainkit.tagging.foreign_folder import read_about, source_name
 from trainkit.tagging.label import Label
+from trainkit.tagging.pointer import refuse_pointer
 from trainkit.tagging.probabilities import Activation, probabilities
 from trainkit.tagging.tagger import Tagger
 from trainkit.tagging.vit_tagger import torch_device
@@ -39,8 +40,10 @@ class ImageClassifier(Tagger):
         """Load the model. Raises ModelError for a folder that cannot be used, with what to do."""
         self.path, self.device = folder, torch_device(device)
         about = read_about(folder / "config.json")
-        if not any(folder.glob("*.safetensors")):
+        if not (weights := list(folder.glob("*.safetensors"))):
             raise ModelError(f"{folder} holds no .safetensors file; other weights are never opened")
+        for file in weights:
+            refuse_pointer(file)
         self._network, self._processor = _load(folder)
         self._network.to(self.device).eval().requires_grad_(False)
         several = about.get("problem_type") == "multi_label_classification"

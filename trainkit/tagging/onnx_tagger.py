@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, final
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 from captionkit.readers.parallel import usable_cores
 from trainkit.errors import ModelError
 from trainkit.tagging.foreign_folder import SETTINGS, ForeignFolder
-from trainkit.tagging.foreign_input import WD, InputConfig, from_timm
+from trainkit.tagging.foreign_input import MOST_SIDE, WD, InputConfig, from_timm
 from trainkit.tagging.label import Label
 from trainkit.tagging.onnx_files import check_external_files
 from trainkit.tagging.probabilities import Activation, probabilities, seen_activation
@@ -44,7 +45,7 @@ class OnnxTagger(Tagger):
         self._layout, self._size = _shape(self._input, found)
         self.input = _input_config(found, self._layout)
         self._output = _output(self._session, found, len(self._tags.labels))
-        self._one_by_one = self._input.shape[0] == 1
+        self._at_a_time = _batch_of(self._input)
         self._activation: Activation = (
             seen_activation(self._run(self._plain_pictures()), found.model)
             if found.config.activation == "auto"
@@ -76,9 +77,12 @@ class OnnxTagger(Tagger):
 
     def _run(self, batch: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Outputs, [B, L], whatever their range."""
-        parts = [batch[i : i + 1] for i in range(len(batch))] if self._one_by_one else [batch]
+        count = self._at_a_time or len(batch)
         found = []
-        for part in parts:
+        for begin in range(0, len(batch), count):
+            some = batch[begin : begin + count]
+            # A fixed batch is filled up with its last picture.
+            part = [*some, *[some[-1]] * (self._at_a_time - len(some))]
             pictures = np.stack(part).astype(_KINDS[self._input.type], copy=False)
             try:
                 out = self._session.run([self._output], {self._input.name: pictures})[0]
@@ -90,7 +94,7 @@ class OnnxTagger(Tagger):
                     f"{list(getattr(out, 'shape', []))}, must be [{len(part)}, {len(self._tags.labels)}], a "
                     f"number for each tag of {self._found.tags_file().name}"
                 )
-            found.append(out.astype(np.float32))
+            found.append(_numbers(out[: len(some)], self._found.model))
         return np.concatenate(found)
 
     def _plain_pictures(self) -> list[NDArray[np.float32]]:
@@ -147,6 +151,8 @@ def _shape(told: Any, found: ForeignFolder) -> tuple[Literal["NHWC", "NCHW"], in
     layout = wish.layout or ("NHWC" if shape[3] == 3 else "NCHW")
     sides = shape[1:3] if layout == "NHWC" else shape[2:4]
     known = {side for side in sides if isinstance(side, int) and side > 0}
+    if max(known, default=0) > MOST_SIDE:
+        raise ModelError(f"{found.model}: its input has the sides {sides}, at most {MOST_SIDE} can be made")
     if len(known) > 1 or (known and wish.size not in (None, *known)):
         raise ModelError(
             f"{found.model}: its input has the sides {sides}, must be a square"
@@ -159,6 +165,19 @@ def _shape(told: Any, found: ForeignFolder) -> tuple[Literal["NHWC", "NCHW"], in
             "made for: [input] size = 448"
         )
     return layout, size
+
+
+def _batch_of(told: Any) -> int:
+    """How many pictures the model takes at a time; 0 where it takes any number."""
+    count = told.shape[0]
+    return count if isinstance(count, int) and count > 0 else 0
+
+
+def _numbers(out: NDArray[Any], model: Path) -> NDArray[np.float32]:
+    try:
+        return out.astype(np.float32)
+    except (TypeError, ValueError):  # Texts, perhaps.
+        raise ModelError(f"{model} gave {str(out.flat[0])[:40]!r} in place of numbers") from None
 
 
 def _input_config(found: ForeignFolder, layout: str) -> InputConfig:

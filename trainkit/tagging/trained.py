@@ -20,6 +20,7 @@ from trainkit.tagging.judge import mean_of_views, output_sides
 from trainkit.tagging.label import Label
 from trainkit.tagging.network import Head, TaggerNetwork
 from trainkit.tagging.outputs import Temperatures
+from trainkit.tagging.pointer import refuse_pointer
 from trainkit.tagging.tagger import Tagger
 
 
@@ -31,6 +32,7 @@ class TrainedTagger(Tagger):
         self.folder = folder
         self.about: About = read_about(folder)
         self._device = torch.device(device)
+        refuse_pointer(folder / WEIGHTS)
         outputs, preprocessing = self.about.outputs, self.about.preprocessing
         backbone = read_backbone(folder / "backbone", self.about.pool, preprocessing.size)
         network = TaggerNetwork(backbone, Head(backbone.num_features, outputs.count, 0.0))

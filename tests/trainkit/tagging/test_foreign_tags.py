@@ -83,6 +83,9 @@ def test_a_list_may_bring_thresholds_and_categories_in_words(tmp_path: Path) -> 
         ("t.csv", "name\nsolo\nsolo\n", "t.csv:3: the tag 'solo' stands there twice"),
         ("t.csv", "title\nsolo\n", "one must be name or tag"),
         ("t.csv", "name,category\nsolo,77\n", "t.csv:2: category is 77"),
+        ("t.csv", "name,category\nsolo,-1\n", "t.csv:2: category is -1"),
+        ("t.csv", "name,category\nsolo,0.5\n", "t.csv:2: category is 0.5"),
+        ("t.csv", "name,name\nsolo,1\n", "t.csv:1: a column stands there twice"),
         ("t.csv", "name,best_threshold\nsolo,x\n", "t.csv:2: the threshold is 'x'"),
         ("t.csv", "name,best_threshold\nsolo,nan\n", "t.csv:2: the threshold is 'nan'"),
         ("t.csv", 'name\n"solo\n', "is no CSV"),
@@ -103,6 +106,14 @@ def test_a_broken_list_is_named_with_its_line(tmp_path: Path, name: str, content
     with pytest.raises(ModelError) as raised:
         read_tags(tmp_path / name)
     assert says in str(raised.value)
+
+
+def test_a_table_that_was_saved_with_fractions_means_the_same(tmp_path: Path) -> None:
+    """Regression: 9.0 was a category called "9.0", so that ratings were written as content."""
+    for name, text in (("whole.csv", "9\nfox,5\nx,8"), ("parts.csv", "9.0\nfox,5.0\nx,8.0")):
+        (tmp_path / name).write_text(f"name,category\nsafe,{text}\n")
+    assert read_tags(tmp_path / "whole.csv") == read_tags(tmp_path / "parts.csv")
+    assert read_tags(tmp_path / "parts.csv").labels[0].group == "rating"
 
 
 def test_bytes_that_are_no_text_are_an_error(tmp_path: Path) -> None:

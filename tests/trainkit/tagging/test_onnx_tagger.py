@@ -123,6 +123,34 @@ def test_tags_that_do_not_fit_the_model_are_refused(
         load_tagger(tmp_path)
 
 
+def test_a_model_that_takes_so_many_pictures_at_a_time(tmp_path: Path) -> None:
+    """Regression: one exported for batches of 4 failed at the first batch of another number."""
+    weights, bias = colour_weights()
+    folder = write_wd(tmp_path / "wd")
+    write_onnx(folder / "model.onnx", weights[::-1] / np.float32(255), bias, batch=4)
+    tagger = load_tagger(folder)
+    prepared = [tagger.prepare(Image.new("RGB", (9, 9), c)) for c in COLOURS.values()]
+    np.testing.assert_allclose(tagger.scores(prepared), [_expected(name) for name in COLOURS], atol=1e-5)
+
+
+def test_a_model_for_pictures_that_nobody_can_make_is_refused(tmp_path: Path) -> None:
+    """Regression: a traceback of MemoryError."""
+    weights, bias = colour_weights()
+    folder = write_wd(tmp_path / "wd")
+    write_onnx(folder / "model.onnx", weights, bias, size=1_000_000)
+    with pytest.raises(ModelError, match="at most 4096 can be made"):
+        load_tagger(folder)
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "selected_tags.csv"])
+def test_a_pointer_of_git_lfs_is_named_as_that(tmp_path: Path, file: str) -> None:
+    """Regression: a clone without Git LFS was told that byte 1 is no protobuf."""
+    folder = write_wd(tmp_path / "wd")
+    (folder / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 37\n")
+    with pytest.raises(ModelError, match=rf"{file} is a pointer of Git LFS.*`git lfs pull`"):
+        load_tagger(folder)
+
+
 def test_what_a_model_gives_is_checked(tmp_path: Path) -> None:
     weights, bias = colour_weights()
     folder = write_wd(tmp_path)
