@@ -304,7 +304,9 @@ def _start(*words: object, processes: int = 1) -> subprocess.Popen[str]:
     )
 
 
-def test_killed_and_gone_on_with_by_two_processes(tmp_path: Path, tagger: Path) -> None:
+def test_killed_and_gone_on_with_by_two_processes(
+    tmp_path: Path, tagger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     manifest, words = _prepared(tmp_path, 120), [*_WRITE, "--batch", "1"]
     journal = manifest / "additions" / ".wd" / "rank-00000.jsonl"
     process = _start(tagger, manifest, *words)
@@ -327,3 +329,9 @@ def test_killed_and_gone_on_with_by_two_processes(tmp_path: Path, tagger: Path) 
     made = [addition.id for addition in read_additions(manifest, "wd")]
     assert sorted(made) == [f"{n:03d}" for n in range(120)], "every picture once"
     assert all(names == _theme(id) for id, names in _added(manifest).items())
+
+    shutil.rmtree(tmp_path / "pictures")
+    capsys.readouterr()
+    assert _apply(tagger, manifest, "--threshold", "0.99", "--restart", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["from_kept_scores"] == 120, "by the scores of all three processes"

@@ -17,17 +17,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from captionkit import ImplicationGraph, Record, Tag
-from tests.trainkit.tagging.foreign import write_colours, write_wd
+from tests.trainkit.tagging.foreign import WD_TAGS, write_colours, write_wd
 from trainkit.additions.finished import read_additions
 from trainkit.additions.journal import held
 from trainkit.cli import main
 from trainkit.errors import TrainkitError
+from trainkit.manifest_pictures import ManifestPictures
 from trainkit.prepare import PrepareConfig, prepare
 from trainkit.tagging.corrections import Correction, Corrections
 from trainkit.tagging.decide import NEVER, Implied, Rules, decide
 from trainkit.tagging.kept_scores import Keep, KeptScores, needed_floors, score_files
 from trainkit.tagging.label import Label
+from trainkit.tagging.mark import exact_mark_of
 from trainkit.tagging.score_file import entry, header, read_score_file
+from trainkit.tagging.scored_once import picture_key
 
 _MARK = "0123456789abcdef" * 2
 _LABELS = (
@@ -375,6 +378,26 @@ def test_a_lower_threshold_or_a_changed_tagger_scores_again_and_says_so(
     assert "of this one before it was changed" in told.err
     assert "kept, without" not in told.out
     assert _additions(data) != low
+
+
+def test_a_preview_believes_what_is_kept(data: Path) -> None:
+    page = data / "manifest" / "additions" / "wd.preview.html"
+    assert _apply(data, "--threshold", 0.35, "--preview", 5) == 0
+    looked = page.read_text()
+    assert _apply(data, "--threshold", 0.35) == 0
+    assert _apply(data, "--threshold", 0.35, "--preview", 5) == 0
+    assert page.read_text().count("data:image/jpeg") == 5
+    assert page.read_text().count("theme <small>") == looked.count("theme <small>") > 0
+    # Scores of nothing at all in place of those of the network.
+    path = score_files(data / "manifest" / "additions" / ".wd")[0]
+    mark, pictures = exact_mark_of(data / "wd"), ManifestPictures.open(data / "manifest")
+    floors = read_score_file(path, mark, len(WD_TAGS)).floors
+    keys = [picture_key(pictures, row) for row in range(_COUNT)]
+    nothing = [entry(key, np.zeros(len(WD_TAGS), np.float32), floors) for key in keys if key is not None]
+    path.write_bytes(header(mark, floors) + b"".join(nothing))
+    assert _apply(data, "--threshold", 0.35, "--preview", 5) == 0
+    assert page.read_text().count("data:image/jpeg") == 5
+    assert "theme <small>" not in page.read_text()
 
 
 @pytest.mark.parametrize("floor", ["x", "nan", "-0.1", "1.5", ""])
