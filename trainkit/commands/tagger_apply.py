@@ -199,14 +199,13 @@ def _write(
         )
     if not ranks.speaks:
         return 0
-    out = _write_page(
-        options, plan, report_page(applied, plan, options.manifest, dry=options.dry_run), "html"
-    )
+    html = report_page(applied, plan, options.manifest, dry=options.dry_run)
     if options.json:
-        print(json.dumps({**summary(applied, plan, dry=options.dry_run), "page": str(out)}, indent=2))
+        page = str(_write_page(options, plan, html, "html"))
+        print(json.dumps({**summary(applied, plan, dry=options.dry_run), "page": page}, indent=2))
         return 0
     print(describe(applied, plan, dry=options.dry_run))
-    print(f"report: {out}")
+    print(f"report: {_write_page(options, plan, html, 'html')}")
     if options.dry_run:
         print("no tags were written; the same command without --dry-run writes them")
     else:
@@ -219,7 +218,15 @@ def _preview(
 ) -> int:
     from trainkit.tagging.preview import preview
 
-    text = preview(options.manifest, tagger, plan, options.preview, corrections=corrections, effort=effort)
+    text = preview(
+        options.manifest,
+        tagger,
+        plan,
+        options.preview,
+        corrections=corrections,
+        effort=effort,
+        keep=_keep(options),
+    )
     out = _write_page(options, plan, text, "preview.html")
     print(f"open {out}; nothing else was written")
     return 0
@@ -227,12 +234,18 @@ def _preview(
 
 def _write_page(options: argparse.Namespace, plan: Plan, text: str, suffix: str) -> Path:
     from trainkit.additions.places import FOLDER
+    from trainkit.errors import TrainkitError
     from trainkit.whole_file import replace_whole
 
     folder = options.manifest / FOLDER if options.manifest.is_dir() else Path()
     out: Path = options.out or folder / f"{plan.name}.{suffix}"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    replace_whole(out, text.encode("utf-8", "replace"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_whole(out, text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise TrainkitError(
+            f"the page {out} cannot be written: {error.strerror or error}; -o FILE says where else"
+        ) from error
     return out
 
 
