@@ -148,19 +148,23 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _apply(options: argparse.Namespace) -> int:
+    from trainkit.manifest_pictures import ManifestPictures
     from trainkit.ranks import joined
     from trainkit.tagging.apply import Effort
     from trainkit.tagging.corrections import Corrections, read_corrections
     from trainkit.tagging.kept import kept_corrections
     from trainkit.tagging.load import load_tagger
+    from trainkit.tagging.said import say_unmet
 
     config = _config(options)
     _refuse_false_launch()
-    given = read_corrections(*options.corrections) if options.corrections else ()
+    given = read_corrections(*options.corrections) if options.corrections else Corrections()
     corrections = Corrections([*kept_corrections(options.manifest), *given])
     with joined() as ranks:
         tagger = load_tagger(options.tagger, device=options.device)
         plan = _plan(options, config, tagger)
+        if ranks.speaks and given:
+            say_unmet(given, ManifestPictures.open(options.manifest).keys, plan.rules.knows)
         effort = Effort(options.batch, options.threads)
         if options.preview is not None:
             return _preview(options, tagger, plan, corrections, effort) if ranks.speaks else 0

@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     from trainkit.tagging.load import load_tagger
     from trainkit.tagging.mark import mark_of
     from trainkit.tagging.questions import disagreements, worthiest
-    from trainkit.tagging.review import write_page, write_review
+    from trainkit.tagging.review import make_writable, write_page, write_review
     from trainkit.tagging.said import all_said, say_unmet
 
     given = read_corrections(*options.corrections) if options.corrections else Corrections()
@@ -94,6 +94,7 @@ def _run(options: argparse.Namespace) -> int:
     folder = options.tagger if options.tagger.is_dir() else options.tagger.parent
     say_unmet(given, pictures.keys, Witness(tagger).knows)
     out: Path = options.out or folder
+    make_writable(out)  # Before all pictures are looked at.
     ours = is_tagger_folder(folder) and out.absolute() == folder.absolute()
     judged = judge_pictures(
         tagger,
@@ -122,7 +123,8 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     print(_table(evaluation))
     print(f"written: {out / REPORT}" + (f", {out / 'review.html'} ({asked} questions)" if asked else ""))
-    words = shlex.join([str(options.tagger), str(options.manifest)])
+    elsewhere = [] if out.absolute() == folder.absolute() else ["--evaluation", str(out)]
+    words = shlex.join([str(options.tagger), str(options.manifest), *elsewhere])
     print(f"next: trainkit tagger apply {words} --precision 0.9")
     return 0
 

@@ -92,10 +92,10 @@ def _group(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from trainkit.errors import ConfigError, TrainkitError
+    from trainkit.errors import ConfigError
     from trainkit.manifest_pictures import ManifestPictures
     from trainkit.tagging.corrections import Corrections, read_corrections
-    from trainkit.tagging.review import write_review
+    from trainkit.tagging.review import make_writable, write_review
     from trainkit.tagging.said import all_said, say_unmet
 
     asks = bool(options.tag or options.group)
@@ -108,10 +108,7 @@ def _run(options: argparse.Namespace) -> int:
     say_unmet(given, pictures.keys, lambda tag: True)  # What is asked about now may be something else.
     folder = options.tagger if options.tagger is None or options.tagger.is_dir() else options.tagger.parent
     corrections = all_said(pictures, given, folder)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainkitError(f"{options.out} cannot be made: {error.strerror or error}") from error
+    make_writable(options.out)
     questions, title, why = (
         _sample(options, pictures, corrections) if asks else _of_tagger(options, pictures, corrections)
     )

@@ -6,8 +6,10 @@ the browser's storage until it is downloaded as ``corrections.jsonl``.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +116,18 @@ def _data(questions: Sequence[Question], shown: dict[int, dict[str, Any]], numbe
     mark = hashlib.blake2b(json.dumps(named).encode("utf-8"), digest_size=8).hexdigest()
     file = "corrections.jsonl" if number == 0 else f"corrections-{number + 1}.jsonl"
     return {"mark": mark, "file": file, "pictures": list(pictures.values()), "questions": asked}
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder where there is none. Raises TrainkitError when nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise TrainkitError(
+            f"{folder} cannot be written: {error.strerror or error}; -o FOLDER says where else"
+        ) from error
 
 
 def write_page(path: Path, html: str) -> None:

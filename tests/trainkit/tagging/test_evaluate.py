@@ -34,6 +34,7 @@ from trainkit.tagging.learned import Learned, write_learned
 from trainkit.tagging.network import Head, TaggerNetwork
 from trainkit.tagging.outputs import Outputs, Temperatures
 from trainkit.tagging.questions import disagreements, uncertain
+from trainkit.tagging.scores import CACHE
 from trainkit.tagging.split import SplitConfig
 from trainkit.tagging.tagger import Tagger
 from trainkit.tagging.targets import Closing
@@ -330,6 +331,23 @@ def test_what_the_tagger_learned_from_a_person_counts_and_what_counts_nowhere_is
     assert "from the tagger's training" in told
     assert "1 of 2 are of pictures that the manifest does not have, the first of 'elsewhere/1'" in told
     assert "1 of 2 are of tags that the tagger does not know, the first 'nigth' of 'p/1'" in told
+
+
+def test_where_nothing_can_be_written_no_picture_is_looked_at(
+    manifest: Path, tagger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: 20,000 pictures were scored, and then it could not be written."""
+    ours = shutil.copytree(tagger, tmp_path / "tagger")
+    out = tmp_path / "file" / "evaluation"
+    out.parent.write_text("")
+    for words in (["evaluate", str(ours), str(manifest)], ["review", str(manifest), "--tagger", str(ours)]):
+        assert main(["tagger", *words, "-o", str(out)]) == 2
+        assert f"{out} cannot be written: Not a directory; -o FOLDER" in capsys.readouterr().err
+    assert not (ours / CACHE).exists()
+    # A tagger that belongs to somebody else, and a new folder for all that comes of it.
+    new = tmp_path / "new"
+    assert main(["tagger", "evaluate", str(ours), str(manifest), "-o", str(new), "--review", "0"]) == 0
+    assert f"next: trainkit tagger apply {ours} {manifest} --evaluation {new} --" in capsys.readouterr().out
 
 
 def test_elsewhere_the_tagger_stays_as_it_is(manifest: Path, tagger: Path, tmp_path: Path) -> None:
