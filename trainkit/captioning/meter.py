@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,7 +25,6 @@ class Meter:
         self._total, self._before, self._show = total, before, show
         self._bar: Any = None
         self._begin = time.monotonic()
-        self._told = self._begin
         self._refused = self._failed = 0
         self.counted = self.asked = self.tokens_in = self.tokens_out = 0
         self.seconds = 0.0
@@ -56,14 +58,29 @@ class Meter:
         """Count a picture that could not be asked about."""
         self._count("failed")
 
-    def tell(self, captioner: Captioner) -> None:
-        """Show, now and then, what happened to servers: which rest, which answer again."""
+    @contextlib.contextmanager
+    def telling(self, captioner: Captioner) -> Iterator[None]:
+        """Show what happens to servers: which rest, which answer again. By a thread of its own, because
+        nothing else moves while no server answers."""
         if self._bar is None or not isinstance(captioner, ServerCaptioner):
+            yield
             return
-        if time.monotonic() - self._told >= _TELL_SECONDS:
-            self._told = time.monotonic()
-            for note in captioner.take_notes():
-                self._bar.write(note, file=sys.stderr)
+        bar, over = self._bar, threading.Event()
+
+        def tell() -> None:
+            last = False
+            while not last:
+                last = over.wait(_TELL_SECONDS)
+                for note in captioner.take_notes():
+                    bar.write(note, file=sys.stderr)
+
+        thread = threading.Thread(target=tell, name="caption-notes", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def _now(self) -> float:
         """Seconds since the beginning."""

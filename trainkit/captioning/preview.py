@@ -76,7 +76,7 @@ def preview(config: CaptionConfig, count: int, path: Path, stop: Stop, *, show: 
     rows = even_sample(choice.rows, count)
     todo = {row: tuple(prompt.name for prompt in prompts_of(config, pictures.record(row).id)) for row in rows}
     meter = Meter(sum(map(len, todo.values())), 0, show=show)
-    with config.backend.open(config.sampling) as captioner, meter:
+    with config.backend.open(config.sampling) as captioner, meter, meter.telling(captioner):
         model = captioner.model
         cards = _cards(config, pictures, captioner, todo, meter, stop)
     estimate = Estimate.of(meter, len(choice.rows) * config.num_per_picture, config)

@@ -125,7 +125,7 @@ def caption(
             captioner = captioner or stack.enter_context(config.backend.open(config.sampling))
             if not named_model(config):
                 check_served(model, captioner.model)
-            with meter:
+            with meter, meter.telling(captioner):
                 _ask_all(config, pictures, captioner, plan, judge, journals, meter, stop)
 
         # Together again: make one file of all journals.
@@ -173,7 +173,6 @@ def _ask_all(
             source, addition = questions.addition(questions.answered(answer), answer, judge)
             journals[source].append([addition])
             meter.add(answer, state_of(addition))
-            meter.tell(captioner)
             for source, addition in questions.failures():
                 journals[source].append([addition])
                 meter.add_failure()

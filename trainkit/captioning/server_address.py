@@ -25,11 +25,11 @@ def usable_url(url: str) -> str:
             f"of {host or 'a server'} holds a name or password, and this is written beside the results; put "
             "the key into an environment variable and its name into api_key_env"
         )
-    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\x00-\x1f\x7f]", url):
+    if parts.scheme not in ("http", "https") or not host or " " in url or not url.isprintable():
         raise ValueError(f"holds {url!r}, must be such as http://127.0.0.1:8000/v1")
     if parts.query or parts.fragment:
         raise ValueError(f"of {host} holds a query or fragment (? or #), which end points do not have")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/models")
     return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
 
 

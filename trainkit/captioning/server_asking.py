@@ -7,18 +7,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from PIL import Image
+
 from trainkit.captioning.captioner import Answer, Request
 from trainkit.captioning.server_connection import Connections
-from trainkit.captioning.server_failures import AllGoneError, Failed, Refused, ServerError
+from trainkit.captioning.server_failures import Failed, Refused, ServerError
 from trainkit.captioning.server_fleet import EndPoint, Fleet
 from trainkit.captioning.server_rates import Rates
-from trainkit.captioning.server_reply import Reply, read_reply
+from trainkit.captioning.server_reply import Reply
 from trainkit.captioning.server_retry import RetryConfig
 
 _REFUSED_FIRST = 10
 """So many requests refused and none answered: it is not the pictures."""
-_LAST = 3
-"""So many requests left at the end of a run that only fail are given up, in place of the run."""
+_DOUBTFUL = 2
+"""So many failures of one request and no answer to any other between: who fails, server or picture?"""
+_CONTROL = "Describe the picture."
+"""What is asked about a plain picture, to tell a server that fails from a picture that it fails at."""
 
 
 class Asking:
@@ -40,25 +44,21 @@ class Asking:
         self._retry = retry
         self._rates = rates
         self._encoders = encoders
-        self._left = 0
         self._written = 0
         self._refused = 0
+        self._one_control = asyncio.Lock()
 
     async def answer(self, request: Request) -> Answer:
         """The answer, whatever happens on the way. Raises ServerError for what is wrong with all requests."""
         start = time.monotonic()
-        self._left += 1
         try:
             return await self._answer(request)
         except Refused as refusal:
             return Answer.failed(request.key, str(refusal), seconds=time.monotonic() - start)
-        finally:
-            self._left -= 1
 
     async def _answer(self, request: Request) -> Answer:
         body = await self._encoded(request)
         failures = 0
-        last: Failed | None = None
         before = 0
         while True:
             try:
@@ -66,18 +66,35 @@ class Asking:
             except Failed as failure:
                 # Answers since its first failure show that it is the request, not the server.
                 before = self._fleet.answered if not failures else before
-                last = failure
                 failures += failure.counts
                 if failures >= self._retry.tries and self._fleet.answered > before:
                     raise Refused(f"given up after {failures} failures; the last: {failure.reason}") from None
                 if failure.counts:
                     await asyncio.sleep(self._retry.wait(failures, str(request.key)))
-            except AllGoneError:
-                # The very last pictures, which kill whoever looks at them, do not fail the run.
-                hopeless = failures >= self._retry.tries and self._left <= _LAST and self._written > 0
-                if hopeless and self._fleet.lives and last is not None:
-                    raise Refused(f"given up after {failures} failures; the last: {last.reason}") from None
-                raise
+                if failures >= _DOUBTFUL:
+                    await self._answers_others(before)
+            except ServerError as error:
+                # A key that is no good is refused for every picture, a picture by a service's filter alone.
+                if error.status != 403 or not await self._answers_others():
+                    raise
+                raise Refused(f"the server answered {error.said}") from None
+
+    async def _answers_others(self, before: int | None = None) -> bool:
+        """Whether a server answers at all, asked about a plain picture: what is left of a run may be all that
+        it fails at. Not asked if the answers are more than ``before`` anyway."""
+        async with self._one_control:
+            answered = self._fleet.answered
+            if before is not None and answered > before:
+                return True
+            request = Request(0, _CONTROL, Image.linear_gradient("L").convert("RGB"), 0)
+            try:
+                await self._once(request.key, await self._encoded(request))
+            except (Failed, Refused):
+                pass
+            except ServerError as error:
+                if error.status is None:
+                    raise  # No server is left, or none of this run.
+            return self._fleet.answered > answered
 
     async def _encoded(self, request: Request) -> bytes:
         loop = asyncio.get_running_loop()
@@ -112,7 +129,7 @@ class Asking:
 
     async def _asked(self, end: EndPoint, body: bytes) -> Reply:
         try:
-            reply = read_reply(await self._connections.ask(end.url, body))
+            reply = await self._connections.ask(end.url, body)
         except Refused as refusal:
             self._fleet.worked(end)
             self._count_refused(end, refusal)

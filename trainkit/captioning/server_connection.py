@@ -6,12 +6,14 @@ Connections are kept open. Redirects are not followed, bodies are bounded, and t
 from __future__ import annotations
 
 import asyncio
+import ssl
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import httpx
 
-from trainkit.captioning.server_failures import Failed, ServerError, judge_status, shown
+from trainkit.captioning.server_failures import Failed, Refused, ServerError, judge_status, shown
+from trainkit.captioning.server_reply import Reply, read_reply
 from trainkit.captioning.server_retry import RetryConfig, retry_after
 
 MOST_BYTES = 8 * 2**20
@@ -26,7 +28,7 @@ class Connections:
     def __init__(self, urls: tuple[str, ...], *, key: str, concurrency: int, retry: RetryConfig) -> None:
         self._retry = retry
         self._key = key
-        trusted = httpx.create_ssl_context()
+        trusted = _trusted()
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "trainkit"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
@@ -53,9 +55,14 @@ class Connections:
                 "mend it, leave this server out of it (NO_PROXY), or for socks5:// install httpx[socks]"
             ) from None
 
-    async def ask(self, url: str, body: bytes) -> bytes:
+    async def ask(self, url: str, body: bytes) -> Reply:
         """What /chat/completions answers. Raises Refused, Failed or ServerError."""
-        return await self._send(url, "POST", "/chat/completions", body, self._retry.timeout)
+        data = await self._send(url, "POST", "/chat/completions", body, self._retry.timeout)
+        try:
+            return read_reply(data)
+        except (Refused, Failed):
+            # Once more for the message: some servers put an error, and the key, into an answer.
+            return read_reply(self._masked(data))
 
     async def models(self, url: str) -> bytes:
         """What /models answers. Raises Refused, Failed or ServerError."""
@@ -73,16 +80,16 @@ class Connections:
         except TimeoutError:
             raise Failed(f"did not answer in {timeout:g} s") from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            reason = f"cannot be reached ({self._said(error)})"
+            reason = f"cannot be reached ({self._said(error)}{_how_to_trust(str(error))})"
             raise Failed(reason, gone=True, counts=False) from None
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
             raise Failed(f"broke the connection ({self._said(error)})") from None
         except httpx.DecodingError as error:
             raise Failed(f"answered what cannot be unpacked ({self._said(error)})") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # No name of a host.
             raise ServerError(f"{url} cannot be asked: {self._said(error)}") from None
         after = retry_after(response.headers.get("retry-after"))
-        location = response.headers.get("location", "")
+        location = self._masked(response.headers.get("location", "").encode()).decode()
         wrong = judge_status(
             response.status_code, self._masked(data), url=url, after=after, location=location
         )
@@ -97,7 +104,10 @@ class Connections:
 
     def _masked(self, data: bytes) -> bytes:
         """An error's body; some servers repeat the key in it."""
-        return data.replace(self._key.encode(), b"***") if self._key else data
+        if not self._key:
+            return data
+        key = self._key.encode()
+        return data.replace(key, b"***").replace(key.replace(b"/", b"\\/"), b"***")
 
     async def close(self) -> None:
         """Close what is open."""
@@ -113,6 +123,22 @@ async def _bounded(response: httpx.Response) -> bytes:
         if (size := size + len(part)) > MOST_BYTES:
             raise Failed(f"answered more than {MOST_BYTES >> 20} MiB")
     return b"".join(parts)
+
+
+def _trusted() -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise ServerError(
+            f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR in the environment cannot be read: {error}"
+        ) from None
+
+
+def _how_to_trust(error: str) -> str:
+    """What to do where no connection came to be for want of trust."""
+    if "CERTIFICATE_VERIFY_FAILED" in error:
+        return "; to trust a certificate of your own, export SSL_CERT_FILE=certificate.pem"
+    return "; does it speak http, without the s?" if "WRONG_VERSION_NUMBER" in error else ""
 
 
 def _is_here(url: str) -> bool:

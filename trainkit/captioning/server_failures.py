@@ -14,10 +14,11 @@ MOST_WORDS = 300
 
 class ServerError(TrainkitError):
     """Servers of captions that do not answer, or refuse everything. ``status`` is what one answered, if it
-    did."""
+    did, and ``said`` what it said with it."""
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None = None, said: str = "") -> None:
         self.status = status
+        self.said = said
         super().__init__(message)
 
 
@@ -77,7 +78,7 @@ def judge_status(
         return Failed(f"answered {told}", busy=busy, counts=not busy, after=after)
     if status in _ONE:
         return Refused(f"the server answered {told}")
-    return ServerError(f"{url} answers {told}. {_what_to_do(status, location)}", status=status)
+    return ServerError(f"{url} answers {told}. {_what_to_do(status, location)}", status=status, said=told)
 
 
 def _what_to_do(status: int, location: str) -> str:

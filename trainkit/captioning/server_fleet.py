@@ -23,6 +23,8 @@ _REVIVALS = 3
 start anew each time: one that every request kills is not waited for without end."""
 _SHORTEST = 0.1
 """Seconds that are waited where a server asks for less."""
+_LONG = 10.0
+"""Seconds without an answer, or of rest that a server asks for, that are told."""
 
 
 @dataclass(slots=True, eq=False)
@@ -92,11 +94,14 @@ class Fleet:
     def worked(self, end: EndPoint) -> None:
         """The end point answered, if only to say no."""
         self.answered += 1
+        end.in_row = end.rests = end.revived = 0
+        end.gone = False
+        if end.resting:  # What it began before still comes; then it is silent again.
+            end.failing_since = time.monotonic()
+            return
         if end.away_since is not None:
             self._note(f"{end.url} answers again, after {time.monotonic() - end.away_since:.0f} s")
-        end.away_since = None
-        end.in_row = end.rests = end.revived = 0
-        end.gone, end.failing_since = False, None
+        end.away_since = end.failing_since = None
 
     def failed(self, end: EndPoint, failure: Failed) -> None:
         """The end point did not answer."""
@@ -111,14 +116,13 @@ class Fleet:
         """Ask the end point nothing before it has rested and answers a probe."""
         end.resting, end.gone, end.reason = True, failure.gone, failure.reason
         end.failing_since = end.failing_since if end.failing_since is not None else time.monotonic()
+        if failure.after is not None and failure.after > _LONG:
+            self._away(end, f"; it asks for {failure.after:,.0f} s of rest")
+        elif time.monotonic() - end.failing_since > _LONG:
+            self._away(end)
         task = asyncio.get_running_loop().create_task(self._rested(end, failure.after))
         self._resting.add(task)
         task.add_done_callback(self._resting.discard)
-
-    @property
-    def lives(self) -> bool:
-        """Whether some server is there, though it may fail at what it is asked."""
-        return any(not end.gone for end in self.ends)
 
     def take_notes(self) -> tuple[str, ...]:
         """What happened to end points since this was last called, a line each."""
@@ -137,9 +141,7 @@ class Fleet:
             except ServerError as error:
                 self._wrong = error
                 break
-            if end.away_since is None:
-                end.away_since = time.monotonic()
-                self._note(f"{end.url} {end.reason}; it is asked again until it answers")
+            self._away(end)
         if end.gone and end.revived < _REVIVALS:
             end.revived += 1
             end.failing_since = None
@@ -159,6 +161,12 @@ class Fleet:
                 f"no server has answered for {self._retry.give_up_s:g} s ({told(self.ends)}). Mend or start "
                 "them, then run the same command: it goes on where it was. retry.give_up_s waits longer."
             )
+
+    def _away(self, end: EndPoint, told: str = "; it is asked again until it answers") -> None:
+        """Note it, once until it answers."""
+        if end.away_since is None:
+            end.away_since = time.monotonic()
+            self._note(f"{end.url} {end.reason}{told}")
 
     def _note(self, text: str) -> None:
         # Bounded: nobody may be reading.

@@ -36,7 +36,7 @@ async def served(connections: Connections, url: str) -> tuple[str, ...] | None:
     if not isinstance(models, list):
         return None
     names = [model.get("id") for model in models if isinstance(model, dict)]
-    return tuple(name for name in names if isinstance(name, str) and name)
+    return tuple(name for name in names if isinstance(name, str) and name and name.isprintable())
 
 
 async def survey(

@@ -10,7 +10,9 @@ from typing import Any
 from trainkit.captioning.captioner import Finish
 from trainkit.captioning.server_failures import Failed, Refused, shown
 
-_THOUGHT = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
+_THOUGHT_ENDS = re.compile(r"</think(?:ing)?>|\u25c1/think\u25b7")
+"""Where an answer begins; where the template itself opened the thought, nothing stands before it."""
+_THOUGHT_BEGINS = re.compile(r"\s*(?:<think(?:ing)?>|\u25c1think\u25b7)")
 _AROUND = re.compile(r"<\|(?:begin|end)_of_box\|>|^\s*<answer>|</answer>\s*$")
 """What GLM-4.1V and GLM-4.5V write around an answer."""
 
@@ -33,6 +35,8 @@ def read_reply(body: bytes) -> Reply:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
+        if body.lstrip().startswith((b"data:", b"event:")):
+            raise Failed("answered a stream of events, which nobody asked for; is there a gateway?") from None
         raise Failed(f"answered what is no JSON: {shown(_start(body))!r}") from None
     choice = _first(data)
     message = choice.get("message")
@@ -74,7 +78,7 @@ def _finish(reason: Any) -> Finish:
 def _text(content: Any) -> str:
     """Text, or the text among a list of parts; half surrogate pairs, which no file takes, are replaced."""
     if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        parts = [part.get("text") if isinstance(part, dict) else part for part in content]
         content = "".join(part for part in parts if isinstance(part, str))
     if content is not None and not isinstance(content, str):
         raise Failed(f"answered a content that is no text but {type(content).__name__}")
@@ -83,10 +87,10 @@ def _text(content: Any) -> str:
 
 def _without_thought(text: str, message: dict[str, Any], finish: Finish) -> str:
     """The answer alone, of models that think aloud before it."""
-    stripped = _THOUGHT.sub("", text, count=1) if text.lstrip().startswith("<think>") else text
-    stripped = _AROUND.sub("", stripped)
+    *_, last = (0, *(found.end() for found in _THOUGHT_ENDS.finditer(text)))
+    stripped = _AROUND.sub("", text[last:].lstrip() if last else text)
     thought = message.get("reasoning_content") or message.get("reasoning")
-    if stripped.lstrip().startswith("<think>") or (not stripped.strip() and thought):
+    if _THOUGHT_BEGINS.match(stripped) or (not stripped.strip() and (thought or last)):
         why = "to the limit of tokens" if finish == "length" else "only"
         raise Refused(
             f"the model thought {why} and wrote no answer; raise sampling.max_new_tokens, or have it not "
