@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -45,6 +46,7 @@ def _run(options: argparse.Namespace) -> int:
     from trainkit.status_page import Screen, describe, one_line
 
     out = _folder(options.folder)
+    _refuse_others(out)
     while True:
         status = run_status(out)
         if options.json:
@@ -78,8 +80,31 @@ def _folder(given: Path) -> Path:
         except ValueError as error:
             raise TrainkitError(f"{given} is not valid TOML: {error}") from error
         if not isinstance(out, str):
-            raise TrainkitError(f"{given} has no `out`; give the run's folder")
+            raise TrainkitError(f"{given} has no `out`; give the folder or the file of a training run")
         given = given.parent / out
     if not given.is_dir():
         raise TrainkitError(f"there is no folder {given}")
     return given
+
+
+def _refuse_others(out: Path) -> None:
+    """Raise TrainkitError for folders that trainkit fills, too, and say what tells of them."""
+    from trainkit.prepared import is_prepared
+    from trainkit.whole_file import read_object
+
+    told = shlex.quote(str(out))
+    if (out / "tagger.json").is_file():
+        raise TrainkitError(
+            f"{out} is a tagger, and its training is done; how good it is: "
+            f"trainkit tagger evaluate {told} MANIFEST"
+        )
+    if "learn" in read_object(out / "run.json"):
+        raise TrainkitError(
+            f"{out} is the training of a tagger; log.jsonl has its steps, and the same trainkit tagger train "
+            "goes on where it stopped"
+        )
+    if is_prepared(out):
+        raise TrainkitError(
+            f"{out} is a manifest, no run; report.html tells what was found, and additions/*.html what taggers "
+            "and caption models added"
+        )

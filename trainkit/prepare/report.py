@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 from PIL import Image, ImageOps
 
 from captionkit.pictures import KINDS
 from trainkit.amounts import gigabytes
+from trainkit.pages import inline_svg
 from trainkit.prepare.assemble import STEPS, Sums
 from trainkit.prepare.look import look_at
 from trainkit.prepare.places import Places
@@ -92,7 +94,7 @@ def _small(data: bytes) -> str:
     return "data:image/webp;base64," + base64.b64encode(written.getvalue()).decode("ascii")
 
 
-def _side_bars(sides: Counter[int], min_side: int) -> str:
+def _side_bars(sides: Counter[int], min_side: int) -> Markup:
     """Pictures by their shorter side."""
     ticks = [(tick.bit_length() - 1, str(tick)) for tick in _SIDES]
     marks = [math.log2(min_side)] if min_side else []
@@ -100,7 +102,7 @@ def _side_bars(sides: Counter[int], min_side: int) -> str:
     return _bars(shifted, ticks, marks, "shorter side, pixels", "--min-side")
 
 
-def _aspect_bars(aspects: Counter[int], max_aspect: float) -> str:
+def _aspect_bars(aspects: Counter[int], max_aspect: float) -> Markup:
     """Pictures by width over height."""
     end = math.log2(max_aspect)
     centred = Counter({float(at): count for at, count in aspects.items()})
@@ -109,9 +111,8 @@ def _aspect_bars(aspects: Counter[int], max_aspect: float) -> str:
 
 def _bars(
     counts: Counter[float], ticks: Sequence[tuple[int, str]], marks: list[float], says: str, mark: str
-) -> str:
-    """A histogram as an SVG that takes the page's own text colour; places are log2."""
-    import matplotlib
+) -> Markup:
+    """A histogram for the page; places are log2."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.0, 2.6), layout="constrained")
@@ -131,14 +132,4 @@ def _bars(
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
-    figure.patch.set_alpha(0)
-    axes.patch.set_alpha(0)
-    written = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": says}):  # Without, every page has other names in it.
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    svg = written.getvalue()
-    return (
-        svg[svg.index("<svg") :]
-        .replace("#000000", "currentColor")
-        .replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
-    )
+    return inline_svg(figure, says)

@@ -51,7 +51,7 @@ def reliability_plot(calibration: Calibration) -> Markup:
             label=label,
         )
     axes.set(ylabel="share that is right", xlim=(-0.02, 1.02), ylim=(-0.02, 1.03))
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
     _counts(bars, calibration.after)
     for one in (axes, bars):
         one.spines[["top", "right"]].set_visible(False)
@@ -64,3 +64,5 @@ def _counts(axes: object, bins: tuple[Bin, ...]) -> None:
     assert isinstance(axes, Axes)
     axes.bar([one.score for one in bins], [one.count for one in bins], width=0.04, color=_BLUE)
     axes.set(xlabel="score", ylabel="pairs", yscale="log")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.minorticks_off()  # Within one power of ten, numbers would stand on top of each other.

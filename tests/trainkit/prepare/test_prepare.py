@@ -324,6 +324,7 @@ def test_the_page_stands_alone_and_escapes(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;b&gt;.jpg" in page
+    assert page.count('fill="currentColor"') >= 2, "words of plots are black in dark mode, too"
     assert not [word for word in ('src="http', 'href="http', "url(http") if word in page]
 
 
