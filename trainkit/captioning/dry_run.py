@@ -62,7 +62,7 @@ def dry_run(config: CaptionConfig) -> DryRun:
     check_prepared(config.data)
     pictures = ManifestPictures.open(config.data, transparent_as=config.transparent_as)
     choice = choose_pictures(pictures, config)
-    check_some(choice, len(pictures))
+    check_some(choice, len(pictures), config.choose)
     done = {source: _answered(config, source) for source in config.sources}
     plan = plan_of(pictures, config, choice.rows, done)
     model = named_model(config) or recorded_model(config.data, config.sources)

@@ -72,7 +72,7 @@ def preview(config: CaptionConfig, count: int, path: Path, stop: Stop, *, show: 
     """
     pictures = ManifestPictures.open(config.data, transparent_as=config.transparent_as)
     choice = choose_pictures(pictures, config)
-    check_some(choice, len(pictures))
+    check_some(choice, len(pictures), config.choose)
     rows = even_sample(choice.rows, count)
     todo = {row: tuple(prompt.name for prompt in prompts_of(config, pictures.record(row).id)) for row in rows}
     meter = Meter(sum(map(len, todo.values())), 0, show=show)

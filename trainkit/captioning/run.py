@@ -18,7 +18,7 @@ from trainkit.additions.lines import header_of
 from trainkit.additions.merge import Merged, merge_additions
 from trainkit.additions.places import check_prepared, file_of
 from trainkit.captioning.captioner import Captioner
-from trainkit.captioning.choose import Choice
+from trainkit.captioning.choose import Choice, ChooseConfig
 from trainkit.captioning.config import CaptionConfig
 from trainkit.captioning.estimate import cost_of, money
 from trainkit.captioning.failed import failed_keys
@@ -103,7 +103,7 @@ def caption(
         check_prepared(config.data)
         pictures = ManifestPictures.open(config.data, transparent_as=config.transparent_as)
         choice = choose_pictures(pictures, config)
-        check_some(choice, len(pictures))
+        check_some(choice, len(pictures), config.choose)
 
         # The model's name is among what must not change; where the run file has none, the servers are asked.
         model = named_model(config) or ("" if restart else recorded_model(config.data, config.sources))
@@ -201,15 +201,19 @@ def judge_again(manifest: Path, source: str, judge: Judge) -> int:
     return changed
 
 
-def check_some(choice: Choice, rows: int) -> None:
+def check_some(choice: Choice, rows: int, config: ChooseConfig) -> None:
     """Raise TrainkitError when no picture was chosen."""
     if choice.rows:
         return
-    raise TrainkitError(
+    told = (
         f"choose: none of {rows:,} pictures is chosen: {choice.captioned:,} have a caption already, and the "
         f"filter leaves {choice.left:,}; raise choose.share, loosen choose.any and choose.none, or set "
         'choose.skip = "nothing"'
     )
+    if choice.left and choice.captioned and config.way == "random":
+        # Two runs with one seed draw the same pictures, and the first has captioned them.
+        told += f", or draw other pictures than those with a caption: choose.seed={config.seed + 1}"
+    raise TrainkitError(told)
 
 
 def told_plan(choice: Choice, plan: Plan, model: str, world: int = 1) -> str:

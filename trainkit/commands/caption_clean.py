@@ -75,9 +75,12 @@ def _tell(options: argparse.Namespace, quality: Any, path: Path) -> None:
     for fault, count in quality.faults.most_common():
         print(f"  {fault}: {count:,}")
     print(f"{quality.denying:,} of {quality.compared:,} captions of tagged pictures deny a tag")
-    done = "are in the manifest now" if options.write else "would change with --write"
-    if quality.changed:
-        print(f"{quality.changed:,} captions {done}")
+    if quality.changed and options.write:
+        print(f"{quality.changed:,} captions changed; the manifest has what passes now")
+    elif quality.changed:
+        print(f"{quality.changed:,} captions would change with --write")
+    else:
+        print("the manifest has them so already")
     print(f"the page is {path}")
     if quality.changed and not options.write:
         again = shlex.join(

@@ -105,6 +105,6 @@ def _refuse_others(out: Path) -> None:
         )
     if is_prepared(out):
         raise TrainkitError(
-            f"{out} is a manifest, no run; report.html tells what was found, and additions/*.html what taggers "
-            "and caption models added"
+            f"{out} is a manifest, no run; report.html tells what was found, and additions/*.html what "
+            "taggers and caption models added"
         )

@@ -8,10 +8,11 @@ import argparse
 from trainkit.commands import tagger_apply, tagger_evaluate, tagger_review, tagger_train
 
 _EXAMPLES = """examples:
-  trainkit tagger train tagger.toml                  train one from a manifest; again, it goes on
-  trainkit tagger evaluate taggers/light manifest    how good it is, tag by tag
+  trainkit tagger review manifest --tag rain               a page on which a person labels pictures
+  trainkit tagger train tagger.toml                        train one from a manifest; again, it goes on
+  trainkit tagger evaluate taggers/light manifest          how good it is, tag by tag
   trainkit tagger review manifest --tagger taggers/light   a page to settle what it doubts
-  trainkit tagger apply taggers/light manifest       write its tags into the manifest
+  trainkit tagger apply taggers/light manifest             write its tags into the manifest
 """
 
 

@@ -7,11 +7,24 @@ import os
 import shlex
 from pathlib import Path
 
+_EXAMPLES = """examples:
+  trainkit tagger train tagger.toml                        the same command again goes on where it stopped
+  trainkit tagger train tagger.toml optim.lr=1e-4          any setting by its dotted path
+  trainkit tagger train tagger.toml --restart              anew, as after new corrections
+  torchrun --nproc_per_node 2 -m trainkit tagger train tagger.toml
+What a run file may say: docs/tagger.md, and trainkit/tagging/config.py.
+"""
+
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
+    does = "train a tagger from a manifest; started again, it goes on where it stopped"
     parser = commands.add_parser(
-        "train", help="train a tagger from a manifest; started again, it goes on where it stopped"
+        "train",
+        help=does,
+        description=f"{does[0].upper()}{does[1:]}.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run_file", type=Path, metavar="tagger.toml")
     parser.add_argument(

@@ -12,12 +12,13 @@ import pytest
 
 from tests.trainkit.captioning.caption_runs import TEXT, additions, captions, make_run, write_manifest
 from tests.trainkit.captioning.caption_server import caption_server, order, seen
+from trainkit.captioning.choose import Choice, ChooseConfig
 from trainkit.captioning.config import CaptionConfig, make_caption_run
 from trainkit.captioning.dry_run import dry_run
 from trainkit.captioning.plan import plan_of
 from trainkit.captioning.preview import preview
 from trainkit.captioning.report import write_report
-from trainkit.captioning.run import Result, caption
+from trainkit.captioning.run import Result, caption, check_some
 from trainkit.errors import ConfigError, TrainkitError
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.signals import Stop
@@ -252,6 +253,15 @@ def test_no_picture_left_to_caption_is_an_error(manifest: Path) -> None:
     config = make_run(manifest, "http://127.0.0.1:1/v1", choose={"any": ["no such tag"]})
     with pytest.raises(TrainkitError, match=r"none of 10 pictures is chosen"):
         run(config)
+
+
+def test_two_models_with_one_seed_draw_the_same_pictures_and_that_is_said() -> None:
+    """Regression: "the filter leaves 673; raise choose.share", of which the second model got none."""
+    with pytest.raises(TrainkitError, match=r"or draw other pictures .* choose\.seed=4"):
+        check_some(Choice((), seen=10, left=8, captioned=2), 10, ChooseConfig(seed=3))
+    with pytest.raises(TrainkitError, match=r'choose.skip = "nothing"$'):
+        check_some(Choice((), seen=10, left=8, captioned=0), 10, ChooseConfig())
+    check_some(Choice((3,), seen=10, left=8, captioned=2), 10, ChooseConfig())
 
 
 def test_paths_in_a_run_file_start_at_it(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ def test_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     # Written, the manifest has them, and what the models said stays as it was.
     assert told(capsys, *other, "--write")["written"]
     assert told(capsys, *other)["changed"] == 0
+    assert main(["caption-clean", *other]) == 0
+    assert "the manifest has them so already" in capsys.readouterr().out
     after = captions(manifest)
     assert sorted(text for one in after.values() for text in one.values()) == [
         "<b>A shape</b> on a plain ground, drawn with a thick brush.",
