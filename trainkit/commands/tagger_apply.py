@@ -179,6 +179,7 @@ def _write(
     effort: Effort,
     ranks: Ranks,
 ) -> int:
+    from trainkit.errors import TrainkitError
     from trainkit.tagging.apply import apply, try_out
     from trainkit.tagging.apply_report import describe, report_page, summary
 
@@ -209,6 +210,8 @@ def _write(
         print(json.dumps({**summary(applied, plan, dry=options.dry_run), "page": page}, indent=2))
         return 0
     print(describe(applied, plan, dry=options.dry_run))
+    if applied.problems and not applied.counts.pictures:
+        raise TrainkitError(f"no picture could be tagged; the first: {applied.problems[0]}")
     print(f"report: {_write_page(options, plan, html, 'html')}")
     if options.dry_run:
         print("no tags were written; the same command without --dry-run writes them")

@@ -84,6 +84,11 @@ class TaggerSetup:
         if data.targets.certain:
             lines.append(f"corrections hold for {len(data.targets.certain):,} pictures")
         lines += data.unmet
+        if data.machines:
+            lines.append(
+                f"tags of {', '.join(map(repr, data.machines))} count as truth, and a picture that has some "
+                f"as one without all others; to be deaf to them: data.leave_out_sources = {[*data.machines]}"
+            )
         if data.nothing_known:
             lines.append(f"nothing is known of {data.nothing_known:,} pictures: they are left out")
         if data.skipped:

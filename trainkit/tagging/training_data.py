@@ -15,9 +15,11 @@ from tqdm import tqdm
 from captionkit import CaptionkitError, CaptionPipeline, Record, load_pipeline, preset
 from captionkit.patterns import compile_patterns
 from captionkit.record import fold
+from trainkit.additions.addition import PERSON
 from trainkit.config import is_recipe_file
 from trainkit.errors import ConfigError, PictureError, TrainkitError
 from trainkit.keys import key_of
+from trainkit.manifest import Manifest
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.progress import bar_style
 from trainkit.tagging.answers import answers_in
@@ -50,7 +52,7 @@ class TaggerDataConfig(BaseModel):
     """That decode pictures."""
     resolution: float = Field(default=1.25, ge=1, le=4)
     """Pictures are kept at so many times the side that the network sees: enlarged parts stay sharp."""
-    memory_mb: int = Field(default=2048, ge=0)
+    memory_mb: int = Field(default=2048, ge=0, le=2**40)
     """Decoded pictures that are kept in memory, in megabytes per process; what does not fit is decoded anew
     in each epoch."""
 
@@ -84,6 +86,8 @@ class TrainingData:
     """What a person said of these pictures."""
     unmet: tuple[str, ...] = ()
     """Which corrections say nothing, in words."""
+    machines: tuple[str, ...] = ()
+    """Taggers that wrote into the manifest, and whose tags count as truth here."""
 
     def fingerprint(self) -> str:
         """A hash of all pictures and of what is known of each, in hexadecimal."""
@@ -188,7 +192,14 @@ def read_training_data(
         nothing_known,
         tuple(learned),
         unmet(corrections, pictures.keys, closing.tells) if len(corrections) else (),
+        tuple(name for name in _machines(pictures.manifest) if name not in unheard),
     )
+
+
+def _machines(manifest: Manifest) -> list[str]:
+    """The additions in a manifest that brought tags, but for a person's."""
+    added = {} if manifest.prepared is None else manifest.prepared.additions
+    return [name for name, one in added.items() if one.tags and name != PERSON]
 
 
 def flip_pipeline(augment: AugmentConfig) -> CaptionPipeline:

@@ -220,6 +220,18 @@ def test_a_look_before_writes_no_tags(
     assert not list((manifest / "additions").glob("*.jsonl"))
 
 
+def test_when_no_picture_can_be_tagged_that_is_an_error(
+    manifest: Path, tagger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: pictures that had been moved away were "0 of 0 pictures", and all was well."""
+    for picture in (manifest.parent / "pictures").glob("*.png"):
+        picture.unlink()
+    assert _apply(tagger, manifest, *_WRITE) == 2
+    told = capsys.readouterr()
+    assert "no picture could be tagged; the first: " in told.err
+    assert "20 pictures could not be tagged" in told.out
+
+
 def test_names_in_pages_are_escaped(tmp_path: Path) -> None:
     manifest = _prepared(tmp_path, 3, {0: {"general": ["<script>alert(1)</script>"]}})
     tags = [("<img src=x onerror=alert(2)>", 0), ("b", 0), ("</td><b>red", 0), ("c", 0), ("d", 0), ("e", 0)]

@@ -404,6 +404,20 @@ def test_of_a_picture_without_tags_nothing_is_known(tmp_path: Path) -> None:
     assert again.pictures.record(int(again.rows[at[untagged[1]]])).tags
     assert again.fingerprint() == data.fingerprint()
 
+    # What another tagger wrote is truth, too, and makes a picture one that has tags: that is said.
+    digest = data.pictures.digest(0)
+    write_additions(
+        tmp_path / "manifest", "wd", {}, [Addition(data.pictures.record(0).id, digest, (Tag("sea"),))]
+    )
+    merge_additions(tmp_path / "manifest", show=False)
+    setup = set_up_tagger(make_tagger_run(told, Path()), show=False)
+    assert "tags of 'wd' count as truth" in setup.describe()
+    assert "data.leave_out_sources = ['wd']" in setup.describe()
+    told["data"]["leave_out_sources"] = ["wd"]
+    setup = set_up_tagger(make_tagger_run(told, Path()), show=False)
+    assert "count as truth" not in setup.describe()
+    assert setup.data.fingerprint() == data.fingerprint()
+
     # With a prior they are what positive-unlabelled learning calls unlabelled.
     told["loss"] = {"priors": {"circle": 0.5}}
     data = set_up_tagger(make_tagger_run(told, Path()), show=False).data
