@@ -4,8 +4,8 @@ Usage: PYTHONPATH=. python tests/benchmarks/bench_kept_scores.py [--count 20000]
 
 A WD-like tagger (ONNX, 10,861 tags) and ``--count`` tiny pictures, of which scores are kept as such a tagger
 gives them: 40 tags that it says, 40 that it doubts (0.05 to 0.35), and 4 ratings, all drawn. The pictures
-are then removed, and `apply --threshold 0.5 --restart` decides anew. Then the index of a file of ``--index``
-pictures is read. Prints one JSON object for each.
+are then removed, and `apply --threshold 0.5` decides anew, with ``--dry-run`` and with ``--restart``. Then
+the index of a file of ``--index`` pictures is read. Prints one JSON object for each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from contextlib import closing
@@ -26,9 +29,9 @@ from tests.benchmarks.bench_tagger import write_wd_like
 from trainkit.additions.places import journal_of
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.prepare import PrepareConfig, prepare
-from trainkit.tagging.apply import apply
 from trainkit.tagging.kept_scores import Keep, KeptScores, score_files
 from trainkit.tagging.load import load_tagger
+from trainkit.tagging.mark import exact_mark_of
 from trainkit.tagging.plan import ApplyConfig, Plan, make_plan
 from trainkit.tagging.scored_once import picture_key
 from trainkit.tagging.tagger import Tagger
@@ -36,7 +39,6 @@ from trainkit.tagging.thresholds import ThresholdConfig
 
 _SAID = _DOUBTED = 40
 _RATINGS = 4
-_KEEP = Keep("0" * 32)
 
 
 def drawn_scores(rng: np.random.Generator, num_labels: int) -> np.ndarray:
@@ -58,12 +60,12 @@ def draw_tiny(folder: Path, count: int) -> None:
         Image.fromarray(pixels).save(folder / f"{n:07d}.png", compress_level=1)
 
 
-def fill(folder: Path, plan: Plan, keys: list[int]) -> None:
+def fill(folder: Path, keep: Keep, plan: Plan, keys: list[int]) -> None:
     """Keep scores of pictures."""
     rng, num_labels = np.random.default_rng(1), len(plan.rules.labels)
     few = [drawn_scores(rng, num_labels) for _ in range(256)]
     folder.mkdir(parents=True)
-    with closing(KeptScores(folder, _KEEP, plan.rules)) as kept:
+    with closing(KeptScores(folder, keep, plan.rules)) as kept:
         kept.write_as(0)
         for n, key in enumerate(keys):
             kept.add(key, few[n % len(few)])
@@ -74,7 +76,7 @@ def planned(tagger: Tagger, threshold: float) -> Plan:
     return make_plan(tagger, ApplyConfig(thresholds=ThresholdConfig(threshold=threshold)))
 
 
-def measure_again(folder: Path, tagger: Tagger, count: int) -> None:
+def measure_again(folder: Path, keep: Keep, tagger: Tagger, count: int) -> None:
     """Print what it takes to decide anew."""
     draw_tiny(folder / "pictures", count)
     config = PrepareConfig(untagged=True, min_side=0)
@@ -82,31 +84,38 @@ def measure_again(folder: Path, tagger: Tagger, count: int) -> None:
     pictures = ManifestPictures.open(folder / "manifest")
     keys = [picture_key(pictures, row) for row in range(count)]
     plan = planned(tagger, 0.35)
-    scores = journal_of(folder / "manifest", plan.name)
-    fill(scores, plan, [key for key in keys if key is not None])
+    fill(journal_of(folder / "manifest", plan.name), keep, plan, [key for key in keys if key is not None])
     shutil.rmtree(folder / "pictures")
-    began = time.perf_counter()
-    applied = apply(folder / "manifest", tagger, planned(tagger, 0.5), restart=True, keep=_KEEP, show=False)
-    took = time.perf_counter() - began
-    told = {
-        "pictures": count,
-        "from_kept": applied.from_kept,
-        "tags_a_picture": round(sum(applied.counts.added.values()) / count, 1),
-        "bytes_a_picture": round(applied.kept_bytes / count),
-        "seconds": round(took, 1),
-        "pictures_a_second": round(count / took),
-        "load": round(os.getloadavg()[0], 1),
-    }
-    print(json.dumps(told), flush=True)
+    command = [sys.executable, "-m", "trainkit", "tagger", "apply", "wd", "manifest", "--threshold", "0.5"]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    for more in ("--dry-run", "--restart"):
+        began, busy = time.perf_counter(), _processor_seconds()
+        done = subprocess.run(
+            [*command, more, "--json"], cwd=folder, check=True, stdout=subprocess.PIPE, env=environment
+        )
+        took, applied = time.perf_counter() - began, json.loads(done.stdout)
+        told = {
+            "command": more,
+            "pictures": count,
+            "from_kept": applied["from_kept_scores"],
+            "tags_a_picture": round(sum(tag["added"] for tag in applied["tags"].values()) / count, 1),
+            "bytes_a_picture": round(applied["kept_bytes"] / count),
+            "seconds": round(took, 1),
+            "processor_seconds": round(_processor_seconds() - busy, 1),
+            "pictures_a_second": round(count / took),
+            "load": round(os.getloadavg()[0], 1),
+        }
+        print(json.dumps(told), flush=True)
 
 
-def measure_index(folder: Path, tagger: Tagger, count: int) -> None:
+def measure_index(folder: Path, keep: Keep, tagger: Tagger, count: int) -> None:
     """Print what it takes to open the scores of so many pictures."""
     plan = planned(tagger, 0.35)
     keys: list[int] = np.random.default_rng(2).integers(0, 1 << 63, count).tolist()
-    fill(folder / "index", plan, keys)
+    fill(folder / "index", keep, plan, keys)
+    del keys
     began, before = time.perf_counter(), _resident()
-    with closing(KeptScores(folder / "index", _KEEP, plan.rules)) as kept:
+    with closing(KeptScores(folder / "index", keep, plan.rules)) as kept:
         told = {
             "pictures": len(kept),
             "gigabytes": round(score_files(folder / "index")[0].stat().st_size / 1e9, 2),
@@ -115,6 +124,12 @@ def measure_index(folder: Path, tagger: Tagger, count: int) -> None:
             "load": round(os.getloadavg()[0], 1),
         }
     print(json.dumps(told), flush=True)
+
+
+def _processor_seconds() -> float:
+    """Of commands that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def _resident() -> int:
@@ -131,10 +146,11 @@ def main() -> None:
     parser.add_argument("--index", type=int, default=3_300_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        tagger = load_tagger(write_wd_like(Path(name) / "wd", 8))
-        measure_again(Path(name), tagger, options.count)
+        wd = write_wd_like(Path(name) / "wd", 8)
+        keep, tagger = Keep(exact_mark_of(wd)), load_tagger(wd)
+        measure_again(Path(name), keep, tagger, options.count)
         if options.index:
-            measure_index(Path(name), tagger, options.index)
+            measure_index(Path(name), keep, tagger, options.index)
 
 
 if __name__ == "__main__":

@@ -64,18 +64,12 @@ class KeptScores:
         self._needed = needed_floors(rules)
         self._why: defaultdict[str, list[Path]] = defaultdict(list)
         self._unfit: list[Path] = []
-        self._files: list[ScoreFile] = []
+        self._serving: dict[Path, tuple[int, NDArray[np.float32]]] = {}
+        """Where each file ends, and its floors."""
         self._open: list[int] = []
-        for path in score_files(folder):
-            self._read(path)
+        self._keys, self._places = self._indexed()
         self._own: int | None = None
         self._own_floors = np.minimum(np.float32(keep.floor), self._needed)
-        keys = [file.keys for file in self._files]
-        places = [file.offsets | np.uint64(n << _OFFSET_BITS) for n, file in enumerate(self._files)]
-        all_keys = np.concatenate([np.empty(0, np.uint64), *keys])
-        order = np.argsort(all_keys, kind="stable")
-        self._keys = all_keys[order]
-        self._places = np.concatenate([np.empty(0, np.uint64), *places])[order]
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -104,14 +98,14 @@ class KeptScores:
         Raises TrainkitError when that cannot be written.
         """
         path = self._own_path(rank)
-        known = next((file for file in self._files if file.path == path), None)
         try:
-            if known is None:
+            if path not in self._serving:
                 replace_whole(path, header(self.keep.mark, self._own_floors))
             else:
-                os.truncate(path, known.end)  # Of a killed run's last entry only whole ones are kept.
-                self._tell_of_floors(known)
-                self._own_floors = known.floors
+                end, floors = self._serving[path]
+                os.truncate(path, end)  # A killed run's last entry.
+                self._tell_of_floors(path, floors)
+                self._own_floors = floors
             self._own = os.open(path, os.O_WRONLY | os.O_APPEND)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -142,12 +136,26 @@ class KeptScores:
             os.close(file)
         self._open, self._own = [], None
 
-    def _read(self, path: Path) -> None:
+    def _indexed(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Keys in their order, and the place of each."""
+        all_keys, all_places = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+        for path in score_files(self.folder):
+            file = self._read(path)
+            if file is not None:
+                all_keys.append(file.keys)
+                all_places.append(file.offsets | np.uint64(len(self._serving) << _OFFSET_BITS))
+                self._serving[path] = file.end, file.floors
+        keys = np.concatenate(all_keys)
+        order = np.argsort(keys, kind="stable")
+        return keys[order], np.concatenate(all_places)[order]
+
+    def _read(self, path: Path) -> ScoreFile | None:
+        """A file that serves, which is then open."""
         try:
             file = read_score_file(path, self.keep.mark, self._num_labels)
         except (ValueError, OSError) as error:
             self._leave(path, f"{error.strerror if isinstance(error, OSError) else error}; it is not used")
-            return
+            return None
         if too_high := int((file.floors > self._needed).sum()):
             at = int(np.argmax(file.floors - self._needed))
             self._leave(
@@ -155,12 +163,14 @@ class KeptScores:
                 f"scores are kept from {file.floors[at]:.4g} on, and {too_high:,} tags are wanted from "
                 f"{self._needed[at]:.4g} or the like on; pictures are scored again",
             )
-            return
+            return None
         if file.damaged:
             self._why["is damaged; what stands behind that is scored again"].append(path)
-        with contextlib.suppress(OSError):  # It has just gone.
+        try:
             self._open.append(os.open(path, os.O_RDONLY))
-            self._files.append(file)
+        except OSError:  # It has just gone.
+            return None
+        return file
 
     def _leave(self, path: Path, why: str) -> None:
         self._unfit.append(path)
@@ -169,21 +179,21 @@ class KeptScores:
     def _own_path(self, rank: int) -> Path:
         """A rank's file that serves, or else the first of its names that is free."""
         stem = f"rank-{rank:05d}"
-        for file in self._files:
-            if file.path.stem.startswith(stem):
-                return file.path
+        for path in self._serving:
+            if path.stem.startswith(stem):
+                return path
         number, path = 0, self.folder / f"{stem}.scores"
         while path in self._unfit:
             number += 1
             path = self.folder / f"{stem}-{number}.scores"
         return path
 
-    def _tell_of_floors(self, file: ScoreFile) -> None:
-        if (file.floors > self._own_floors).any():
+    def _tell_of_floors(self, path: Path, floors: NDArray[np.float32]) -> None:
+        if (floors > self._own_floors).any():
             self._why[
-                f"scores are kept from {file.floors.max():.4g} on, and go on so; to have those from "
+                f"scores are kept from {floors.max():.4g} on, and go on so; to have those from "
                 f"{self.keep.floor:g} on, remove this file first"
-            ].append(file.path)
+            ].append(path)
 
     def _unwritable(self, error: OSError) -> TrainkitError:
         return TrainkitError(
