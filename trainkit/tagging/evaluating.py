@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainkit.errors import TrainkitError
+from trainkit.tagging.curves import EVALUATION
 from trainkit.tagging.evaluate import calibrations_of, confusions_of, curves_of, means_of
 from trainkit.tagging.evaluation import Evaluation, write_evaluation
 from trainkit.tagging.judging import Judged
@@ -46,6 +47,8 @@ def keep_evaluation(folder: Path, evaluation: Evaluation, tagger: Path | None) -
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if tagger is not None:
+            # Whoever is killed between the two leaves no thresholds of other temperatures behind.
+            (folder / EVALUATION).unlink(missing_ok=True)
             write_temperatures(tagger, evaluation.temperatures)
         write_evaluation(folder, evaluation)
     except OSError as error:

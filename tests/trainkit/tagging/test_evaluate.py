@@ -18,14 +18,14 @@ from PIL import Image
 
 from captionkit import ImplicationGraph, Record, Tag
 from trainkit.cli import main
-from trainkit.errors import TrainkitError
+from trainkit.errors import ModelError, TrainkitError
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.prepare import PrepareConfig, prepare
 from trainkit.tagging.backbone import BackboneConfig, make_backbone
 from trainkit.tagging.corrections import Correction, Corrections, write_corrections
-from trainkit.tagging.curves import read_evaluation
+from trainkit.tagging.curves import EVALUATION, read_evaluation
 from trainkit.tagging.evaluate import at_temperatures, calibrations_of
-from trainkit.tagging.evaluating import evaluate
+from trainkit.tagging.evaluating import evaluate, keep_evaluation
 from trainkit.tagging.evaluation_page import evaluation_page
 from trainkit.tagging.folder import About, read_about, write_about, write_tagger
 from trainkit.tagging.judging import Judged, judge_pictures
@@ -348,6 +348,16 @@ def test_where_nothing_can_be_written_no_picture_is_looked_at(
     new = tmp_path / "new"
     assert main(["tagger", "evaluate", str(ours), str(manifest), "-o", str(new), "--review", "0"]) == 0
     assert f"next: trainkit tagger apply {ours} {manifest} --evaluation {new} --" in capsys.readouterr().out
+
+
+def test_thresholds_never_outlive_the_temperatures_that_they_are_for(manifest: Path, tmp_path: Path) -> None:
+    """Regression: killed between writing the two, an evaluation left new temperatures beside thresholds of the
+    old ones, and `apply --precision` went by these."""
+    (tmp_path / EVALUATION).write_text("{}")
+    evaluation = evaluate(judged_by(ByColour(), manifest), manifest, calibrate=True)
+    with pytest.raises(ModelError):
+        keep_evaluation(tmp_path, evaluation, tmp_path)  # There is no tagger.
+    assert not (tmp_path / EVALUATION).exists()
 
 
 def test_elsewhere_the_tagger_stays_as_it_is(manifest: Path, tagger: Path, tmp_path: Path) -> None:
