@@ -44,6 +44,7 @@ def report_page(applied: Applied, plan: Plan, manifest: Path, *, dry: bool) -> s
         plan=plan,
         manifest=manifest.name,
         counts=applied.counts,
+        from_kept=applied.from_kept,
         total=sum(row.added for row in rows),
         there=sum(row.there for row in rows),
         contradicted=sum(row.contradicted for row in rows),
@@ -96,7 +97,7 @@ def describe(applied: Applied, plan: Plan, *, dry: bool) -> str:
     if applied.kept_bytes:
         lines.append(
             f"  scores are kept ({gigabytes(applied.kept_bytes)}): with another threshold, --restart looks "
-            "at none of these pictures again"
+            "at none of these pictures again, unless it is lower than what was kept"
         )
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,6 @@ _HEAD_BYTES = _HEAD.size + _CHECK.size
 _SCORE = np.dtype([("label", "<u4"), ("score", "<f4")])
 _GUESS = 2048
 """Bytes that are read of an entry at first: more than most have."""
-_MANY = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +117,17 @@ def _floors(file: BinaryIO, mark: str, num_labels: int) -> NDArray[np.float32]:
     return np.frombuffer(told, "<f4", offset=len(begin)).astype(np.float32)
 
 
-def _scan(file: BinaryIO, num_labels: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64], bool]:
+def _scan(file: BinaryIO, num_labels: int) -> tuple[NDArray[np.uint64], NDArray[np.uint32], bool]:
     """Keys and lengths of the entries that follow, and whether something else comes then."""
-    some: list[tuple[int, int]] = []
-    parts: list[NDArray[np.uint64]] = []
+    keys, lengths = array("Q"), array("I")
     damaged = False
     for key, length in _entries(file, num_labels):
         if not length:
             damaged = True
             break
-        some.append((key, length))
-        if len(some) == _MANY:
-            parts.append(np.array(some, np.uint64))
-            some = []
-    parts.append(np.array(some, np.uint64).reshape(-1, 2))
-    both = np.concatenate(parts)
-    return both[:, 0], both[:, 1], damaged
+        keys.append(key)
+        lengths.append(length)
+    return np.frombuffer(keys, np.uint64), np.frombuffer(lengths, np.uint32), damaged
 
 
 def _entries(file: BinaryIO, num_labels: int) -> Iterator[tuple[int, int]]:
