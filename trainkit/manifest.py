@@ -248,8 +248,16 @@ class Manifest:
 
     @cached_property
     def _parts(self) -> list[Part]:
-        with frugal_memory():
-            return open_parts(self.path, self.prepared, self.columns)
+        try:
+            with frugal_memory():
+                return open_parts(self.path, self.prepared, self.columns)
+        except TrainkitError:
+            if self.prepared is None or read_prepared(self.path) == self.prepared:
+                raise
+            raise TrainkitError(
+                f"data.path: {self.path} was written anew just as it was opened, as by a tagger that ends: run "
+                "the same command again"
+            ) from None
 
 
 def _whole_numbers(column: Any) -> NDArray[np.integer[Any]]:

@@ -200,8 +200,8 @@ def _nothing(pictures: ManifestPictures, held_out: bool, candidates: int) -> str
             "the manifest that it was trained with, or by all pictures: --all"
         )
     return (
-        f"{where}: none of {candidates} pictures has a tag, so that nothing can be judged; `trainkit tagger "
-        f"review {where} --tag NAME` makes a page on which to tag some"
+        f"{where}: none of {candidates} pictures has a tag, or just one of a group, so that nothing can be "
+        f"judged; `trainkit tagger review {where} --tag NAME` makes a page on which to tag some"
     )
 
 

@@ -89,6 +89,12 @@ class TaggerSetup:
                 f"tags of {', '.join(map(repr, data.machines))} count as truth, and a picture that has some "
                 f"as one without all others; to be deaf to them: data.leave_out_sources = {[*data.machines]}"
             )
+        for name, places in data.outputs.groups.items():
+            if several := data.targets.several(places):
+                lines.append(
+                    f"group {name}: {several:,} pictures have several of its tags, which share the truth; "
+                    "no such picture judges it"
+                )
         if data.nothing_known:
             lines.append(f"nothing is known of {data.nothing_known:,} pictures: they are left out")
         if data.skipped:

@@ -151,6 +151,13 @@ class Targets:
             told[list({*self.of_picture(picture).tolist(), *self.certain.get(picture, ())})] += 1
         return told
 
+    def several(self, places: NDArray[np.int64]) -> int:
+        """How many pictures have two or more of some labels."""
+        among = np.zeros(self.num_labels, np.int64)
+        among[places] = 1
+        so_far = np.concatenate([[0], np.cumsum(among[self.present])])
+        return int(((so_far[self.starts[1:]] - so_far[self.starts[:-1]]) > 1).sum())
+
     def of_picture(self, picture: int) -> NDArray[np.int32]:
         """The labels of one picture."""
         return self.present[self.starts[picture] : self.starts[picture + 1]]

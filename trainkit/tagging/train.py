@@ -66,7 +66,8 @@ class TaggerResult:
 
 def words_of(verdict: Verdict) -> str:
     """A verdict in a line."""
-    words = [f"mean average precision {verdict.mean_average_precision:.3f}"]
+    mean = verdict.mean_average_precision
+    words = [f"mean average precision {'unknown: none has a tag' if math.isnan(mean) else f'{mean:.3f}'}"]
     for name, share in verdict.by_group.items():
         words.append(f"{name} right {share:.1%} (the commonest alone: {verdict.majority[name]:.1%})")
     return ", ".join(words)

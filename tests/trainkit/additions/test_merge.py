@@ -213,6 +213,16 @@ def test_captionkit_reads_the_folder(manifest: Path) -> None:
     assert read[1].tags == (Tag("zebra", "animal", "wd", 0.51),)
 
 
+def test_who_opens_it_just_as_it_is_written_is_told_to_come_again(manifest: Path) -> None:
+    """Regression: a part was said to be missing, and that all of it must be prepared again."""
+    opened = Manifest(manifest)
+    assert opened.prepared is not None
+    write_additions(manifest, "wd", {}, zebra(manifest))
+    merge_additions(manifest, processes=1)
+    with pytest.raises(TrainkitError, match="written anew just as it was opened.*same command again"):
+        len(opened)
+
+
 def test_two_at_once_take_turns(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Regression: of two taggers that ended at the same time the second failed, with all its work done."""
     write_additions(manifest, "wd", {}, zebra(manifest))

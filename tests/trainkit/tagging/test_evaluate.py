@@ -351,8 +351,8 @@ def test_where_nothing_can_be_written_no_picture_is_looked_at(
 
 
 def test_thresholds_never_outlive_the_temperatures_that_they_are_for(manifest: Path, tmp_path: Path) -> None:
-    """Regression: killed between writing the two, an evaluation left new temperatures beside thresholds of the
-    old ones, and `apply --precision` went by these."""
+    """Regression: killed between writing the two, an evaluation left new temperatures beside thresholds of
+    the old ones, and `apply --precision` went by these."""
     (tmp_path / EVALUATION).write_text("{}")
     evaluation = evaluate(judged_by(ByColour(), manifest), manifest, calibrate=True)
     with pytest.raises(ModelError):

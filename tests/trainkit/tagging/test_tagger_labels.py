@@ -13,7 +13,7 @@ from trainkit.tagging.label import Label
 from trainkit.tagging.labels import Census, LearnConfig, choose_labels, facts_of
 from trainkit.tagging.outputs import Outputs, Temperatures
 from trainkit.tagging.split import held_out, split_key
-from trainkit.tagging.targets import Closing, Targets
+from trainkit.tagging.targets import Closing, Known, Targets
 
 GRAPH = ImplicationGraph({"red fox": ["fox"], "fox": ["canine"], "wolf": ["canine"]})
 NAMES = ("red fox", "fox", "canine", "wolf", "day", "night")
@@ -137,3 +137,9 @@ def test_probabilities_respect_implications_and_groups(logits: list[list[float]]
     for implying, implied in outputs.implications:
         assert (scores[:, implied] >= scores[:, implying]).all()
     assert (scores[:, 4:].sum(axis=1) <= 1 + 1e-5).all()  # What is missing is "none of them".
+
+
+@given(st.lists(st.sets(st.integers(0, 3))), st.sets(st.integers(0, 3)))
+def test_pictures_with_several_tags_of_a_group_are_counted(pictures: list[set[int]], group: set[int]) -> None:
+    targets = Targets.of([Known(tuple(sorted(one))) for one in pictures], 4)
+    assert targets.several(np.array(sorted(group), np.int64)) == sum(len(one & group) > 1 for one in pictures)
