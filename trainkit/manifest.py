@@ -255,8 +255,8 @@ class Manifest:
             if self.prepared is None or read_prepared(self.path) == self.prepared:
                 raise
             raise TrainkitError(
-                f"data.path: {self.path} was written anew just as it was opened, as by a tagger that ends: run "
-                "the same command again"
+                f"data.path: {self.path} was written anew just as it was opened, as by a tagger that ends: "
+                "run the same command again"
             ) from None
 
 

@@ -219,7 +219,7 @@ def test_who_opens_it_just_as_it_is_written_is_told_to_come_again(manifest: Path
     assert opened.prepared is not None
     write_additions(manifest, "wd", {}, zebra(manifest))
     merge_additions(manifest, processes=1)
-    with pytest.raises(TrainkitError, match="written anew just as it was opened.*same command again"):
+    with pytest.raises(TrainkitError, match=r"written anew just as it was opened.*same command again"):
         len(opened)
 
 
