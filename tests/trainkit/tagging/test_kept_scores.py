@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from captionkit import ImplicationGraph, Record, Tag
-from tests.trainkit.tagging.foreign import WD_TAGS, write_colours, write_wd
+from tests.trainkit.tagging.foreign import WD_TAGS, colour_weights, write_colours, write_onnx, write_wd
 from trainkit.additions.finished import read_additions
 from trainkit.additions.journal import held
 from trainkit.cli import main
@@ -404,3 +404,20 @@ def test_a_preview_believes_what_is_kept(data: Path) -> None:
 def test_a_floor_is_a_score(data: Path, capsys: pytest.CaptureFixture[str], floor: str) -> None:
     assert _apply(data, "--threshold", 0.35, f"--keep-scores={floor}") == 2
     assert f"is {floor!r}, must be a score from 0 to 1, or none" in capsys.readouterr().err
+
+
+def test_all_that_scores_come_from_is_in_a_taggers_mark(tmp_path: Path) -> None:
+    folder = write_wd(tmp_path / "wd")
+    weights, bias = colour_weights()
+    write_onnx(folder / "model.onnx", weights, bias, external="weights.bin")
+    (folder / "weights.bin").write_bytes(weights.tobytes())
+    seen = [exact_mark_of(folder)]
+    for name in ("weights.bin", "trainkit.toml", "selected_tags.csv", "tagger.json"):
+        with (folder / name).open("ab") as file:
+            file.write(b"\n")
+        seen.append(exact_mark_of(folder))
+    (folder / "evaluation.json").write_text("{}")
+    assert exact_mark_of(folder) == seen[-1], "what an evaluation writes beside it changes nothing"
+    assert len(set(seen)) == 5
+    shutil.copy(folder / "model.onnx", folder / "other.onnx")
+    assert exact_mark_of(folder / "model.onnx") != exact_mark_of(folder / "other.onnx")
