@@ -147,12 +147,17 @@ def _head(line: bytes) -> tuple[str, bytes] | None:
             if text.startswith(_MIDDLE, end):
                 begin = end + len(_MIDDLE)
                 digest = text[begin : text.index('"', begin)]
-                return (name, _digest(digest)) if name else None
+                return (_id(name), _digest(digest)) if name else None
         told = json.loads(text)
         name, digest = told["id"], told["digest"]
-        return (name, _digest(digest)) if name and isinstance(name, str) else None
+        return (_id(name), _digest(digest)) if name and isinstance(name, str) else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _id(name: str) -> str:
+    name.encode("utf-8")  # Half a character, as JSON can write it, has no key; this is a ValueError.
+    return name
 
 
 def _digest(digest: str) -> bytes:

@@ -107,6 +107,8 @@ def _correction(line: bytes, where: str) -> Correction:
             raise TrainkitError(
                 f"{where}: {name} is {_short(told.get(name))}, must be text; a line is {wanted}"
             )
+        if any("\ud800" <= sign <= "\udfff" for sign in told[name]):
+            raise TrainkitError(f"{where}: {name} is {_short(told[name])}, which holds half a character")
     if not isinstance(told.get("right"), bool):
         raise TrainkitError(f"{where}: right is {_short(told.get('right'))}, must be true or false")
     if not can_be_kept(told["tag"]):

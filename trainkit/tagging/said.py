@@ -51,14 +51,18 @@ def unmet(
     if nowhere:
         told.append(
             f"corrections: {len(nowhere):,} of {len(every):,} are of pictures that the manifest does not "
-            f"have, the first of {nowhere[0].id!r}"
+            f"have, the first of {_short(nowhere[0].id)}"
         )
     if unknown:
         told.append(
             f"corrections: {len(unknown):,} of {len(every):,} are of tags that the tagger does not know, the "
-            f"first {unknown[0].tag!r} of {unknown[0].id!r}"
+            f"first {_short(unknown[0].tag)} of {_short(unknown[0].id)}"
         )
     return tuple(told)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def _say(line: str) -> None:

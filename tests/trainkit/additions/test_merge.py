@@ -181,6 +181,14 @@ def test_damaged_lines_are_named_and_left_out(manifest: Path) -> None:
     assert f"{path}: at byte " in merged.describe()
 
 
+def test_half_a_character_in_an_id_is_damage(manifest: Path) -> None:
+    """Regression: JSON can write it, and it was a traceback."""
+    path = write_additions(manifest, "wd", {}, zebra(manifest))
+    with path.open("a") as file:
+        file.write('{"id": "\\udfff", "digest": ""}\n{"digest": "", "id": "\\udfff"}\n')
+    assert merge_additions(manifest, processes=1).additions["wd"].damaged == 2
+
+
 def test_a_source_of_the_data_is_no_name_for_an_addition(data: Path, tmp_path: Path) -> None:
     told = [Record(str(i), (Tag("fox", source="wd"),), (Prose("A.", "cogvlm"),)) for i in range(ROWS)]
     manifest = prepared(put_records(data, told), tmp_path / "manifest")

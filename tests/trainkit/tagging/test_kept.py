@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -118,8 +119,19 @@ def test_a_tag_that_no_record_can_hold_is_not_written_and_listed(manifest: Path)
     assert apply(manifest, Odd(), plan, show=False).counts.pictures == 7
 
 
-def test_a_correction_that_no_record_can_hold_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("id", "tag", "says"),
+    [
+        ("0", "a ||| b", "corrections.jsonl:1: tag is 'a ||| b'"),
+        ("0", "\ud800", r"corrections.jsonl:1: tag is '\ud800', which holds half a character"),
+        ("a\udfff", "sea", r"corrections.jsonl:1: id is 'a\udfff', which holds half a character"),
+    ],
+)
+def test_a_correction_that_no_record_can_hold_is_refused_before_anything_is_done(
+    tmp_path: Path, id: str, tag: str, says: str
+) -> None:
+    """Regression: half a character was a traceback."""
     file = tmp_path / "corrections.jsonl"
-    file.write_text(json.dumps({"id": "0", "tag": "a ||| b", "right": True}))
-    with pytest.raises(TrainkitError, match=r"corrections.jsonl:1: tag is 'a \|\|\| b'"):
+    file.write_text(json.dumps({"id": id, "tag": tag, "right": True}))
+    with pytest.raises(TrainkitError, match=re.escape(says)):
         read_corrections(file)
