@@ -21,6 +21,9 @@ _IN_PLACES = frozenset({"blip", "git"})
 """Families with learned positions counted from the first token, padding included: only prompts of one length
 may share a batch."""
 
+_PLAIN = frozenset({"blip", "blip-2", "git", "instructblip", "paligemma"})
+"""Families that never had a chat template."""
+
 
 class Asking:
     """The way of one model: its processor, and how the prompt is put."""
@@ -40,6 +43,13 @@ class Asking:
         """``encodes``: the model has an encoder for the prompt and starts its answer in a decoder."""
         self.style = _style(processor, kind, style)
         self.one_length = kind in _IN_PLACES
+        self.doubt = ""
+        """What may be the matter where the model fails."""
+        if style == "auto" and self.style == "plain" and kind not in _PLAIN:
+            self.doubt = (
+                "; its folder has no chat template (chat_template.jinja), so it was asked in plain text: "
+                "fetch the whole folder, or set style and prompt_format"
+            )
         self._processor, self._kind = processor, kind
         self._system, self._format, self._template = system, prompt_format, dict(template or {})
         self._max_side = max_side

@@ -11,6 +11,13 @@ from trainkit.captioning.captioner import Captioner
 from trainkit.captioning.loops import LoopConfig
 from trainkit.captioning.sampling import Sampling
 
+_OURS = frozenset(
+    {
+        *("conversation", "messages", "chat_template", "add_generation_prompt", "continue_final_message"),
+        *("tokenize", "return_dict", "return_tensors", "processor_kwargs", "padding"),
+    }
+)
+
 
 class LocalConfig(BaseModel):
     """A model that transformers loads on this machine; docs/captioning.md has the settings of each family."""
@@ -52,6 +59,13 @@ class LocalConfig(BaseModel):
     """px; a picture with a longer side is reduced first. What the model itself makes of it comes after."""
     loop: LoopConfig = LoopConfig()
     """When an answer that repeats itself is cut off."""
+
+    @field_validator("template")
+    @classmethod
+    def _is_the_templates(cls, template: Mapping[str, str | bool | int]) -> Mapping[str, str | bool | int]:
+        if taken := sorted(_OURS.intersection(template)):
+            raise ValueError(f"{taken[0]} is set by trainkit")
+        return template
 
     @field_validator("prompt_format")
     @classmethod

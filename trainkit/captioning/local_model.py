@@ -58,6 +58,7 @@ class LocalCaptioner(Captioner):
         self._asking, self._sampling, self._loop = asking, sampling, loop
         self._name, self._batch, self._after = name, batch, after
         self._ends = _ends(loaded.model, loaded.processor.tokenizer)
+        self._stop = (*sampling.stop, *_stop_strings(loaded.model))
         self._settings = _greedy(loaded.model, loaded.processor.tokenizer, sampling)
         # ``generate`` fills up what is None in the settings it is given from those of the model.
         loaded.model.generation_config = self._settings
@@ -153,7 +154,8 @@ class LocalCaptioner(Captioner):
     def _failed(self, request: Request, error: Exception, memory: bool, seconds: float) -> Answer:
         self._failures += 1
         text = (str(error).strip() or repr(error)).splitlines()[0][:300]
-        what = "the GPU's memory is not enough for it alone" if memory else f"{type(error).__name__}: {text}"
+        said = f"{type(error).__name__}: {text}{self._asking.doubt}"
+        what = "the GPU's memory is not enough for it alone" if memory else said
         if self._failures >= HOPELESS:
             hint = (
                 "max_side, quantize and sampling.max_new_tokens"
@@ -161,8 +163,8 @@ class LocalCaptioner(Captioner):
                 else "style, dtype and prompt_format"
             )
             raise ModelError(
-                f"{self._name} failed {HOPELESS} times in a row, the last time with {type(error).__name__}: "
-                f"{text}. See to backend.{hint}"
+                f"{self._name} failed {HOPELESS} times in a row, the last time with {said}. "
+                f"See to backend.{hint}"
             ) from error
         return Answer.failed(request.key, f"the model failed: {what}", seconds=seconds)
 
@@ -183,7 +185,7 @@ class LocalCaptioner(Captioner):
         tokens_in = mask.sum(dim=1).tolist() if mask is not None else [0] * len(requests)
         draw = DrawToken([request.seed for request in requests], sampling)
         endings = Endings(
-            len(requests), ends=self._ends, loop=self._loop, stop=sampling.stop, decode=self._decode
+            len(requests), ends=self._ends, loop=self._loop, stop=self._stop, decode=self._decode
         )
         self._model.generate(
             **inputs,
@@ -203,7 +205,7 @@ class LocalCaptioner(Captioner):
     ) -> Answer:
         tokens, finish = endings.tokens[row], endings.finish[row]
         problem = 'the network gave no numbers (NaN); try dtype = "float32" or "bfloat16"' if broken else None
-        text = before_stop(self._asking.read(tokens), self._sampling.stop)
+        text = before_stop(self._asking.read(tokens), self._stop)
         if self._after and problem is None:
             _, found, text = text.rpartition(self._after)
             if not found:
@@ -228,12 +230,22 @@ def _ends(model: Any, tokenizer: Any) -> set[int]:
     return ends
 
 
+def _stop_strings(model: Any) -> tuple[str, ...]:
+    """Where answers of this model end, by its own settings."""
+    strings = model.generation_config.stop_strings
+    return (strings,) if isinstance(strings, str) else tuple(strings or ())
+
+
 def _greedy(model: Any, tokenizer: Any, sampling: Sampling) -> Any:
     """The model's own settings of generating, but one beam and no drawing: DrawToken does that."""
     settings = deepcopy(model.generation_config)
     settings.update(
         **dict.fromkeys(
-            ("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length", "forced_eos_token_id")
+            (
+                *("temperature", "top_p", "top_k", "min_p", "typical_p", "max_length", "forced_eos_token_id"),
+                *("stop_strings", "guidance_scale", "watermarking_config"),
+                *("penalty_alpha", "dola_layers", "prompt_lookup_num_tokens"),  # Other ways of generating.
+            )
         ),
         do_sample=False,
         num_beams=1,

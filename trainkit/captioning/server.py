@@ -72,6 +72,11 @@ class ServerConfig(BaseModel):
     price_out: float | None = Field(default=None, ge=0)
     """Price of a million tokens written."""
 
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _may_be_one(cls, urls: Any) -> Any:
+        return (urls,) if isinstance(urls, str) else urls
+
     @field_validator("urls")
     @classmethod
     def _usable(cls, urls: tuple[str, ...]) -> tuple[str, ...]:

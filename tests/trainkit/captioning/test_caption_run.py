@@ -3,6 +3,7 @@ again."""
 
 from __future__ import annotations
 
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -276,3 +277,21 @@ def test_paths_in_a_run_file_start_at_it(tmp_path: Path) -> None:
     assert config.data == tmp_path / "m"
     assert config.backend.model == str(tmp_path / "model")
     assert [prompt.text for prompt in config.prompts] == ["Go."]
+
+
+def test_a_disk_that_is_full_at_the_end_loses_nothing(server: str, tmp_path: Path) -> None:
+    """It was told as "File too large", without the file and what to do."""
+    order(server, text=TEXT)
+    manifest = write_manifest(tmp_path, 1)
+    (part,) = manifest.glob("*.arrow")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (part.stat().st_size - 1, before[1]))
+    try:
+        with pytest.raises(TrainkitError, match=r"manifest could not be written: .*the same command goes on"):
+            caption(make_run(manifest, server), Stop(), show=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    asked = seen(server)["requests"]
+    caption(make_run(manifest, server), Stop(), show=False)
+    assert seen(server)["requests"] == asked
+    assert captions(manifest).popitem()[1]

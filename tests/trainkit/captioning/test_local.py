@@ -256,6 +256,43 @@ class TestFolders:
         save_file(weights, folder / "model.safetensors", {"format": "pt"})
         self.refused(folder, r"lacks 1 weights of a llava model, such as .*lm_head")
 
+    def test_without_a_chat_template_it_is_said_why_all_fails(self, llava: Path, tmp_path: Path) -> None:
+        """A folder of which only some files were fetched: the network's error spoke of image tokens."""
+        folder = self.changed(llava, tmp_path / "partial")
+        (folder / "chat_template.jinja").unlink()
+        answers = ask(folder, requests(2), DRAWN)
+        assert all("has no chat template (chat_template.jinja)" in str(a.problem) for a in answers.values())
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            {"guidance_scale": 3.0},
+            {"watermarking_config": {"greenlist_ratio": 0.5}},
+            {"prompt_lookup_num_tokens": 3},
+            {"penalty_alpha": 0.6, "top_k": 4},
+            {"dola_layers": "high"},
+            {"num_beams": 4, "do_sample": True, "max_length": 1},
+        ],
+    )
+    def test_odd_settings_of_generating_change_nothing(
+        self, llava: Path, tmp_path: Path, odd: dict[str, Any]
+    ) -> None:
+        folder = self.changed(llava, tmp_path / "odd")
+        path = folder / "generation_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **odd}), "utf-8")
+        assert said(ask(folder, requests(2), DRAWN)) == said(ask(llava, requests(2), DRAWN))
+
+    def test_stop_strings_of_the_model_end_an_answer(self, llava: Path, tmp_path: Path) -> None:
+        """They failed every picture, because ``generate`` was not given the tokenizer."""
+        folder = self.changed(llava, tmp_path / "stops")
+        (whole,) = ask(llava, requests(1), DRAWN).values()
+        assert whole.text is not None
+        stop = next(letter for letter in whole.text[1:] if letter.isascii() and letter.strip())
+        path = folder / "generation_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "stop_strings": [stop]}), "utf-8")
+        (answer,) = ask(folder, requests(1), DRAWN).values()
+        assert (answer.text, answer.finish) == (whole.text.partition(stop)[0].strip(), "stop")
+
     def test_no_json_no_folder_no_gpu(self, llava: Path, tmp_path: Path) -> None:
         folder = self.changed(llava, tmp_path / "torn")
         (folder / "config.json").write_text("{", "utf-8")
@@ -268,6 +305,12 @@ class TestFolders:
 
 
 def test_settings_that_make_no_sense() -> None:
-    for wrong in ({"prompt_format": "x"}, {"device": "tpu"}, {"batch": 0}, {"modle": "x"}):
+    for wrong in (
+        {"prompt_format": "x"},
+        {"device": "tpu"},
+        {"batch": 0},
+        {"modle": "x"},
+        {"template": {"add_generation_prompt": False}},
+    ):
         with pytest.raises(ValidationError):
             LocalConfig.model_validate({"model": "m", **wrong})

@@ -14,6 +14,7 @@ from trainkit.captioning import meter as meters
 from trainkit.captioning.captioner import Answer
 from trainkit.captioning.meter import Meter
 from trainkit.captioning.sampling import Sampling
+from trainkit.captioning.server import ServerConfig
 from trainkit.captioning.server_address import usable_url
 from trainkit.captioning.server_failures import Failed, Refused, ServerError
 from trainkit.captioning.server_reply import read_reply
@@ -122,6 +123,7 @@ def test_a_stream_is_named() -> None:
 
 
 def test_addresses() -> None:
+    assert config("http://a.test").urls == ServerConfig.model_validate({"urls": "http://a.test"}).urls
     assert usable_url("http://127.0.0.1:8000/v1/models") == "http://127.0.0.1:8000/v1"
     with pytest.raises(ValueError, match="must be such as"):
         usable_url("http://\u202eelpmaxe.test/v1")
