@@ -22,6 +22,12 @@ from captionkit.record import fold
 How = Literal["negated", "count", "exclusive", "colour"]
 
 _NO_WORD = re.compile(r"[^\w'-]+")
+_NO_TIME = re.compile(
+    r"\b(?:night|day)[ -](?:stand|gown|table|dress|shirt|club|owl|cap|bag|bed|pack|dream|planner)(?:e?s)?\b"
+    r"|\b(?:night vision|day care)\b|'s (?:day|night)\b|\b(?:good|opening) night\b"
+    r"|\bto an outdoor\b|\b(?:to|of) the outdoors\b"
+)
+"""A night stand says nothing of the time, a window to the outdoors nothing of where one is."""
 _NOT = re.compile(r"\bcan(?:not| not|'t)\b|n't\b")
 
 
@@ -72,7 +78,7 @@ def denied_tags(
 class _Caption:
     """A caption, read: its sentences, what they deny, and the words of all the rest."""
 
-    __slots__ = ("_runs", "denied", "left", "sentences")
+    __slots__ = ("_runs", "denied", "left", "scene", "sentences")
 
     def __init__(self, text: str) -> None:
         plain = hide_quotes(text)[0].replace("\u2019", "'").replace("_", " ")
@@ -84,21 +90,23 @@ class _Caption:
             for one in denied:
                 left[one.start : one.end] = "." * (one.end - one.start)
             self.left.append("".join(left))
-        self._runs: dict[int, frozenset[str]] = {}
+        self.scene = [_NO_TIME.sub(".", sentence) for sentence in self.left]
+        self._runs: dict[tuple[int, bool], frozenset[str]] = {}
 
-    def affirms(self, forms: Iterable[str]) -> str | None:
-        """The first of some phrases that stands in the caption outside of what it denies."""
-        return next((form for form in forms if form in self._runs_of(form.count(" ") + 1)), None)
+    def affirms(self, forms: Iterable[str], *, of_scene: bool = False) -> str | None:
+        """The first of some phrases that stands in the caption outside of what it denies; ``of_scene``: and
+        outside of words that sound like time or place and are none."""
+        return next((form for form in forms if form in self._runs_of(form.count(" ") + 1, of_scene)), None)
 
-    def _runs_of(self, length: int) -> frozenset[str]:
+    def _runs_of(self, length: int, of_scene: bool) -> frozenset[str]:
         """All runs of so many words, whatever marks stand between them."""
-        if length not in self._runs:
+        if (length, of_scene) not in self._runs:
             runs: set[str] = set()
-            for sentence in self.left:
+            for sentence in self.scene if of_scene else self.left:
                 words = [word for word in _NO_WORD.split(sentence) if word]
                 runs.update(" ".join(words[at : at + length]) for at in range(len(words) - length + 1))
-            self._runs[length] = frozenset(runs)
-        return self._runs[length]
+            self._runs[length, of_scene] = frozenset(runs)
+        return self._runs[length, of_scene]
 
 
 def _plain(sentence: str) -> str:
@@ -142,9 +150,8 @@ def _excluded(caption: _Caption, phrases: dict[str, str], groups: Sequence[Seque
             if phrase not in group or caption.affirms(_forms(phrase)):
                 continue
             others = [member for member in group if member not in here]
-            if (
-                words := next(filter(None, (caption.affirms(numbers(one)) for one in others)), None)
-            ) is not None:
+            said = (caption.affirms(numbers(one), of_scene=True) for one in others)
+            if (words := next(filter(None, said), None)) is not None:
                 yield name, "exclusive", words
 
 

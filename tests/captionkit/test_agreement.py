@@ -190,6 +190,23 @@ def test_groups_exclude_one_another() -> None:
     assert denied_tags("A fox at night.", ["day", "night"], exclusive=groups) == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("A lamp on a night stand in a bright room.", "day"),
+        ("A red night gown lies on the bed.", "day"),
+        ("She wears two night-dresses.", "day"),
+        ("A woman kisses her child good night.", "day"),
+        ("A moment of the person's day under the stars.", "night"),
+        ("A cat looks out to the outdoors.", "indoors"),
+        ("The window might be open to an outdoor space.", "indoors"),
+    ],
+)
+def test_what_sounds_like_time_or_place_denies_none(text: str, tag: str) -> None:
+    """Found among the real captions, and near them."""
+    assert denied_tags(text, [tag], exclusive=[("day", "night"), ("indoors", "outdoors", "outdoor")]) == ()
+
+
 def test_the_words_are_told() -> None:
     (one,) = denied_tags("A man walks. But the man\u2019s HAT isn't visible, alas.", ["Hat"])
     assert (one.tag, one.how) == ("Hat", "negated")
