@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"trainkit: {stopped.explain()}", file=sys.stderr)
         return stopped.status
     except KeyboardInterrupt:
-        print("\ntrainkit: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("\ntrainkit: stopped; what was written down stays, for the same command", file=sys.stderr)
         return 130
 
 

@@ -235,7 +235,10 @@ def _preview(
         keep=_keep(options),
     )
     out = _write_page(options, plan, text, "preview.html")
-    print(f"open {out}; nothing else was written")
+    if options.json:
+        print(json.dumps({"name": plan.name, "preview": options.preview, "page": str(out)}, indent=2))
+    else:
+        print(f"open {out}; nothing else was written")
     return 0
 
 

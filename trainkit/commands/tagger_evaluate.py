@@ -160,7 +160,7 @@ def _table(evaluation: Evaluation) -> str:
     curves = sorted(evaluation.curves.values(), key=lambda curve: (-curve.positives, curve.tag))
     if curves:
         wide = min(40, max(len(curve.tag) for curve in curves[:_MOST_ROWS]))
-        lines.append(f"{'tag':<{wide}}  pictures     AP  guess     F1     at  recall at precision 0.9")
+        lines.append(f"{'tag':<{wide}}  pictures     AP  guess  best F1  at score  recall at precision 0.9")
     for curve in curves[:_MOST_ROWS]:
         best = None if curve.best_f1_threshold is None else curve.at(curve.best_f1_threshold)
         threshold = curve.threshold_for(0.9)
@@ -169,7 +169,7 @@ def _table(evaluation: Evaluation) -> str:
         figures = (f1(best.precision, best.recall), best.threshold) if best else (0.0, 0.0)
         lines.append(
             f"{curve.tag[:wide]:<{wide}}  {curve.positives:>8,}  {curve.average_precision:.3f}  "
-            f"{curve.positives / curve.pictures:.3f}  {figures[0]:.3f}  {figures[1]:.3f}  {recall}"
+            f"{curve.positives / curve.pictures:.3f}  {figures[0]:>7.3f}  {figures[1]:>8.3f}  {recall}"
         )
     if len(curves) > _MOST_ROWS:
         lines.append(f"and {len(curves) - _MOST_ROWS:,} rarer tags")

@@ -77,7 +77,7 @@ class TaggerSetup:
         groups = ", ".join(f"{name} ({len(places)})" for name, places in data.outputs.groups.items())
         lines = [
             f"{len(data.train):,} pictures to learn from, {len(data.test):,} held out; "
-            f"{len(data.outputs.singles):,} tags by themselves"
+            f"tags by themselves: {len(data.outputs.singles):,}"
             + (f", groups: {groups}" if groups else "")
             + f"; {trained:,} weights to train at {self.preprocessing.size} px"
         ]

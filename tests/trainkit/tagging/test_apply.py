@@ -212,6 +212,10 @@ def test_a_look_before_writes_no_tags(
     page = (manifest / "additions" / "wd.preview.html").read_text()
     assert page.count("<h3>") == 5
     assert page.count("data:image/jpeg") == 5
+    capsys.readouterr()
+    assert _apply(tagger, manifest, *_WRITE, "--preview", 5, "--json") == 0
+    told = json.loads(capsys.readouterr().out)  # Regression: a sentence, where programs read.
+    assert Path(told["page"]) == manifest / "additions" / "wd.preview.html"
     assert _apply(tagger, manifest, *_WRITE, "--dry-run", "-o", manifest.parent / "dry.html") == 0
     assert re.search(r"green theme +4 +0", capsys.readouterr().out)
     assert "would be added" in (manifest.parent / "dry.html").read_text()
