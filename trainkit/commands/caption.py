@@ -84,6 +84,11 @@ def _run(options: argparse.Namespace) -> int:
             f"no caption passed: look at the report, change [gate] or [clean], and see what that does with\n"
             f"next: trainkit caption-clean {_again(options)}"
         )
+    elif not result.tally.captioned:
+        print(
+            "no answer came: mend what is said above, then\n"
+            f"next: trainkit caption {_again(options)} --retry-failed"
+        )
     else:
         print(f"next: trainkit check run.toml data.path={shlex.quote(str(config.data))}")
     return 0

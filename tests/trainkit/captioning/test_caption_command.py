@@ -57,6 +57,23 @@ def test_dry_run_preview_run_and_again(tmp_path: Path, capsys: pytest.CaptureFix
         assert "next: trainkit caption-clean" in said
 
 
+def test_pictures_that_all_fail_are_the_next_thing_to_mend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It went on to the training, which had no caption."""
+    manifest = write_manifest(tmp_path, 2)
+    for picture in (tmp_path / "pictures").glob("*.png"):
+        picture.write_bytes(b"junk")
+    with caption_server(text=TEXT) as url:
+        path = write_run_file(tmp_path / "caption.toml", manifest, url)
+        assert main(["caption", str(path)]) == 0
+        assert seen(url)["requests"] == 0
+    said = capsys.readouterr().out
+    assert "2 have no answer" in said
+    assert f"next: trainkit caption {path} --retry-failed" in said
+    assert "trainkit check" not in said
+
+
 def test_mistakes_answer_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_run_file(tmp_path / "caption.toml", tmp_path / "none", "http://127.0.0.1:1/v1")
     for words, said in (
