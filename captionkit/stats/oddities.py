@@ -56,7 +56,7 @@ WRITING = (
 
 # Control characters, what stands for characters that could not be read, and UTF-8 that was read as CP1252.
 _UNREADABLE = re.compile(
-    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ufffd\\ufffe\\uffff\\ud800-\\udfff]"
+    "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u202d\\u202e\\ufffd\\ufffe\\uffff\\ud800-\\udfff]"
     "|\\u00c3[\\u0080-\\u00bf]|\\u00e2\\u20ac"
 )
 _PLACEHOLDER = re.compile(
@@ -69,6 +69,8 @@ _PLACEHOLDER = re.compile(
 
 def unreadable(text: str) -> bool:
     """Whether a text holds control characters, halves of characters, or UTF-8 read as something else.
+
+    What turns the letters behind it round is a control character too.
 
     >>> unreadable("caf\\u00c3\\u00a9"), unreadable("caf\\u00e9\\n")
     (True, False)

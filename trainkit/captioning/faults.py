@@ -23,7 +23,8 @@ _MARKUP = re.compile(
     r"|^\s*[\[{]\s*(?:[\"'{\[]|$)|\"\w[\w ]*\"\s*:\s*[\"\[{\d]"  # JSON.
     r"|^\s*\|.*\|\s*$|\|\s*:?-{3,}"  # Tables.
     r"|^\s*#{1,6} \S|^\s*[-*•] \S.*\n\s*[-*•] \S"  # Headings, lists.
-    r"|</?(?:p|br|div|span|b|i|em|strong|ul|ol|li|h\d|table|tr|td|html|body|a)\b[^<>]*>"  # HTML.
+    r"|</?(?:p|br|div|span|b|i|em|strong|ul|ol|li|h\d|table|tr|td|html|body|a|img|script|style|"
+    r"iframe|svg|font|center|code|pre|su[bp]|u)\b[^<>]*>"  # HTML.
     r"|\*\*[^*\n]+\*\*|!?\[[^\]\n]{0,300}\]\(https?:|\\(?:begin|text\w*|frac)\{",  # Bold, links, LaTeX.
     re.MULTILINE,
 )
