@@ -51,7 +51,7 @@ _COMMANDS = (
 
 _EXAMPLES = """examples:
   trainkit demo --out demo                            watch the whole recipe at work, in minutes, on a CPU
-  trainkit import sd15.safetensors -o sd15            a single file as the folder that a run starts from
+  trainkit import sd15.safetensors -o sd15 --prediction epsilon    the folder that a run starts from
   trainkit check run.toml --plot plan.png             what would happen, and everything that is wrong
   trainkit train run.toml optim.lr=1e-6               train; the same command again goes on where it stopped
   torchrun --nproc_per_node 2 -m trainkit train run.toml
