@@ -33,7 +33,8 @@ from trainkit.tagging.apply import Effort, apply
 from trainkit.tagging.backbone import BackboneConfig, make_backbone
 from trainkit.tagging.folder import About, write_tagger
 from trainkit.tagging.label import Label
-from trainkit.tagging.load import fingerprint_of, load_tagger
+from trainkit.tagging.load import load_tagger
+from trainkit.tagging.mark import exact_mark_of
 from trainkit.tagging.network import Head, TaggerNetwork
 from trainkit.tagging.outputs import Outputs, Temperatures
 from trainkit.tagging.plan import ApplyConfig, make_plan
@@ -131,7 +132,7 @@ def measure(what: str, folder: Path, manifest: Path, effort: Effort) -> None:
     tagger.scores(prepared)
     network = rate(lambda: [tagger.scores(prepared) for _ in range(4)], 4 * len(prepared))
     config = ApplyConfig(thresholds=ThresholdConfig(threshold=0.35))
-    plan = make_plan(tagger, config, fingerprint=fingerprint_of(folder))
+    plan = make_plan(tagger, config, mark=exact_mark_of(folder))
     began = time.perf_counter()
     applied = apply(manifest, tagger, plan, effort=effort, show=False)
     whole = round(count / (time.perf_counter() - began), 1)

@@ -183,7 +183,7 @@ def _write(
     from trainkit.tagging.apply import apply, try_out
     from trainkit.tagging.apply_report import describe, report_page, summary
 
-    show, keep = not options.json, _keep(options)
+    show, keep = not options.json, _keep(options, plan)
     if options.dry_run:
         if not ranks.speaks:
             return 0
@@ -232,7 +232,7 @@ def _preview(
         options.preview,
         corrections=corrections,
         effort=effort,
-        keep=_keep(options),
+        keep=_keep(options, plan),
     )
     out = _write_page(options, plan, text, "preview.html")
     if options.json:
@@ -263,7 +263,8 @@ def _plan(options: argparse.Namespace, config: ApplyConfig, tagger: Tagger) -> P
     """The plan, with what the tagger itself brings. Raises TrainkitError."""
     from captionkit import ImplicationGraph
     from trainkit.tagging.curves import EVALUATION, read_evaluation
-    from trainkit.tagging.load import fingerprint_of, implications_of
+    from trainkit.tagging.load import implications_of
+    from trainkit.tagging.mark import exact_mark_of
     from trainkit.tagging.plan import make_plan
 
     given = config.thresholds
@@ -277,14 +278,13 @@ def _plan(options: argparse.Namespace, config: ApplyConfig, tagger: Tagger) -> P
     own, more = implications_of(options.tagger).edges(), config.implications.edges()
     edges = {name: [*own.get(name, ()), *more.get(name, ())] for name in {*own, *more}}
     config = config.model_copy(update={"thresholds": given, "implications": ImplicationGraph(edges)})
-    return make_plan(tagger, config, curves=curves, fingerprint=fingerprint_of(options.tagger))
+    return make_plan(tagger, config, curves=curves, mark=exact_mark_of(options.tagger))
 
 
-def _keep(options: argparse.Namespace) -> Keep | None:
+def _keep(options: argparse.Namespace, plan: Plan) -> Keep | None:
     """Which scores are kept. Raises ConfigError."""
     from trainkit.errors import ConfigError
     from trainkit.tagging.kept_scores import Keep
-    from trainkit.tagging.mark import exact_mark_of
 
     word: str = options.keep_scores
     if word == "none":
@@ -295,7 +295,7 @@ def _keep(options: argparse.Namespace) -> Keep | None:
         floor = -1.0
     if not 0 <= floor <= 1:
         raise ConfigError("--keep-scores", [f"is {word!r}, must be a score from 0 to 1, or none"])
-    return Keep(exact_mark_of(options.tagger), floor)
+    return Keep(plan.mark, floor)
 
 
 def _config(options: argparse.Namespace) -> ApplyConfig:

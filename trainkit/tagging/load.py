@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from captionkit import ImplicationGraph
 from trainkit.errors import ModelError
-from trainkit.file_hash import blake2b_of
 from trainkit.tagging.folder import is_tagger_folder
 from trainkit.tagging.folder import read_about as about_ours
 from trainkit.tagging.foreign_folder import open_folder, read_about
 from trainkit.tagging.tagger import Tagger
-
-_WEIGHTS = (".safetensors", ".onnx")
 
 
 def load_tagger(path: Path, *, device: str = "cpu") -> Tagger:
@@ -53,18 +49,3 @@ def implications_of(path: Path) -> ImplicationGraph:
         for special, general in outputs.implications:
             edges.setdefault(outputs.labels[special].name, []).append(outputs.labels[general].name)
     return ImplicationGraph(edges)
-
-
-def fingerprint_of(path: Path) -> str:
-    """A hash of the tagger's weights, in hexadecimal: another tagger makes other tags. Reads them once.
-
-    Raises ModelError when one cannot be read.
-    """
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in _WEIGHTS)
-    digest = hashlib.blake2b(digest_size=16)
-    for file in files:
-        try:
-            digest.update(f"{file.name} {blake2b_of(file)}\n".encode())
-        except OSError as error:
-            raise ModelError(f"{file} cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()

@@ -46,6 +46,8 @@ class Plan:
     """Where thresholds come from, in words."""
     never: tuple[tuple[str, str], ...]
     """Tags that are wanted and are not written whatever their score, each with the reason."""
+    mark: str
+    """Of the tagger (`exact_mark_of`)."""
     settings: Mapping[str, Any]
     """All that decides the tags, as plain JSON: what was made by other settings is not gone on with."""
 
@@ -65,9 +67,9 @@ def make_plan(
     config: ApplyConfig,
     *,
     curves: Mapping[str, TagCurve] | None = None,
-    fingerprint: str = "",
+    mark: str = "",
 ) -> Plan:
-    """The plan of a tagger; ``curves`` are those of its evaluation, ``fingerprint`` is that of its files.
+    """The plan of a tagger; ``curves`` are those of its evaluation, ``mark`` is that of its files.
 
     Raises TrainkitError for settings that do not fit the tagger.
     """
@@ -85,11 +87,11 @@ def make_plan(
     written = [[label.name, label.category, label.group] for label in chosen.labels]
     settings = {
         **config.model_dump(mode="json", exclude={"name", "implications"}),
-        "tagger": fingerprint,
+        "tagger": mark,
         "implications": _hash(config.implications.edges()),
         "tags and thresholds": _hash([written, values.astype(float).tolist()]),
     }
-    return Plan(rules, found.says, never, settings)
+    return Plan(rules, found.says, never, mark, settings)
 
 
 def _hash(value: Any) -> str:
