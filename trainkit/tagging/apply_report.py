@@ -48,6 +48,7 @@ def report_page(applied: Applied, plan: Plan, manifest: Path, *, dry: bool) -> s
         total=sum(row.added for row in rows),
         there=sum(row.there for row in rows),
         contradicted=sum(row.contradicted for row in rows),
+        any_taken=any(row.taken for row in rows),
         rows=rows[:_ON_PAGE],
         more=max(0, len(rows) - _ON_PAGE),
         most=max((row.added for row in rows), default=0),

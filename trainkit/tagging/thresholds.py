@@ -118,7 +118,9 @@ def _why_never(curve: TagCurve | None, precision: float, min_support: int) -> st
     if curve is None:
         return "was not evaluated"
     if curve.positives < min_support:
-        return f"only {curve.positives} pictures of the evaluation have it"
+        return (
+            f"{curve.positives} pictures of the evaluation have it, fewer than {min_support} (--min-support)"
+        )
     best = max((point.precision for point in curve.points), default=0.0)
     return f"reaches a precision of {best:.3f} at most, not {precision:g}"
 

@@ -153,7 +153,7 @@ def test_thresholds_from_a_precision(
     assert set(told["tags"]) == {"red theme"}
     assert told["never"] == {
         "green_theme": "reaches a precision of 0.700 at most, not 0.9",
-        "blue_theme": "only 4 pictures of the evaluation have it",
+        "blue_theme": "4 pictures of the evaluation have it, fewer than 10 (--min-support)",
     }
     assert _apply(tagger, manifest, "--precision", "0.4", "--min-support", "2", "--name", "all") == 0
     assert _added(manifest, "all")["002"] == ["blue theme"]
