@@ -1,70 +1,66 @@
-"""What a tagger gives back of tags that were taken away, on pictures that it did not learn from.
+"""What a tagger gives back of tags that were taken away, on pictures that had no part in its training.
 
-Usage: PYTHONPATH=. python tests/benchmarks/measure_tagger.py TAGGER MANIFEST GROUP
+Usage: python tests/benchmarks/measure_tagger.py split RECORDS ROOT CATEGORY [CATEGORY ...]
+       PYTHONPATH=. python tests/benchmarks/measure_tagger.py judge TEST BARE NAME CATEGORY
 
-For one group of exclusive tags: how often the likeliest tag is right, beside always saying the commonest; and
-how many of the tags come back at a precision of 0.9, where the score from which a tag is said is found on one
-half of the held-out pictures and judged on the other, both ways round.
+``split`` writes beside RECORDS (JSON Lines, each with "file" and "tags" by category): train.jsonl, test.jsonl
+with a fifth of them, and bare.jsonl, which is test.jsonl without the tags of the categories. Records of one
+picture are on one side.
+
+``judge`` compares two prepared folders: TEST, and BARE after ``trainkit tagger apply`` of the tagger NAME.
+For the category it says how many tags came back, and how many of those that came are right.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 
-from captionkit.record import fold
-from trainkit.manifest_pictures import ManifestPictures
-from trainkit.tagging.trained import TrainedTagger
-
-PRECISION = 0.9
-
-
-def main(tagger_folder: str, manifest: str, group: str) -> None:
-    """Judge one group."""
-    tagger = TrainedTagger(Path(tagger_folder))
-    pictures = ManifestPictures.open(Path(manifest))
-    places = [place for place, label in enumerate(tagger.labels) if label.group == group]
-    names = [fold(tagger.labels[place].name) for place in places]
-    category = tagger.labels[places[0]].category
-
-    split = tagger.about.split
-    rows = [r for r in range(len(pictures)) if split.held_out(pictures.record(r).id, pictures.digest(r))]
-    scores, truth, half = [], [], []
-    for seen in pictures.images(rows):
-        if seen.record is None or seen.image is None:
+def split(records: str, root: str, *categories: str) -> None:
+    """Put a fifth of the records aside."""
+    train, test, bare = [], [], []
+    for line in Path(records).read_text("utf-8").splitlines():
+        record = json.loads(line)
+        picture = Path(root, record["file"]).read_bytes()
+        if hashlib.blake2b(picture, digest_size=8).digest()[0] >= 256 / 5:
+            train.append(line)
             continue
-        tags = [tag for tag in seen.record.tags if category is None or tag.category == category]
-        true = [names.index(fold(tag.name)) for tag in tags if fold(tag.name) in names]
-        if true:
-            scores.append(tagger.scores([tagger.prepare(seen.image)])[0][places])
-            truth.append(true[0])
-            half.append(hashlib.blake2b(f"half {seen.record.id}".encode()).digest()[0] & 1)
-    sure = np.array(scores).max(axis=1)
-    right = np.array(scores).argmax(axis=1) == np.array(truth)
-    in_first = np.array(half) == 1
-
-    commonest = np.bincount(truth).max() / len(truth)
-    print(f"{len(truth)} held-out pictures with a tag of {group}: {right.mean():.1%} right")
-    print(f"always the commonest: {commonest:.1%}")
-    for chosen, judged in ((in_first, ~in_first), (~in_first, in_first)):
-        said = judged & (sure >= threshold(sure[chosen], right[chosen]))
-        print(
-            f"score found on {chosen.sum()}, judged on {judged.sum()}: precision {right[said].mean():.1%}, "
-            f"{(right & said).sum() / judged.sum():.1%} of the tags come back"
-        )
+        test.append(line)
+        for category in categories:
+            record["tags"].pop(category, None)
+        bare.append(json.dumps(record))
+    for name, lines in (("train", train), ("test", test), ("bare", bare)):
+        Path(records).with_name(f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    print(f"{len(train)} records to train with, {len(test)} to test")
 
 
-def threshold(sure: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """The lowest score from which on 0.9 are right."""
-    order = np.argsort(-sure)
-    precision = right[order].cumsum() / np.arange(1, len(order) + 1)
-    good = np.flatnonzero(precision >= PRECISION)
-    return float(sure[order][good[-1]]) if len(good) else np.inf
+def judge(test: str, bare: str, name: str, category: str) -> None:
+    """Count what came back."""
+    from captionkit.record import fold
+    from trainkit.manifest_pictures import ManifestPictures
+
+    truth, given = (ManifestPictures.open(Path(folder)) for folder in (test, bare))
+    true = {}
+    for row in range(len(truth)):
+        record = truth.record(row)
+        if tags := {fold(tag.name) for tag in record.tags if tag.category == category}:
+            true[record.id] = tags
+    right = wrong = 0
+    for row in range(len(given)):
+        record = given.record(row)
+        for tag in record.tags if record.id in true else ():
+            if tag.source == name and tag.category == category:
+                right += fold(tag.name) in true[record.id]
+                wrong += fold(tag.name) not in true[record.id]
+    whole = sum(map(len, true.values()))
+    print(
+        f"{category}: {right} of {whole} tags came back ({right / whole:.1%}), {wrong} wrong ones with them "
+        f"({right / max(right + wrong, 1):.1%} right)"
+    )
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    {"split": split, "judge": judge}[sys.argv[1]](*sys.argv[2:])

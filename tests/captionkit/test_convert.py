@@ -266,7 +266,7 @@ def test_a_signal_leaves_nothing_behind(tmp_path: Path, sent: signal.Signals) ->
         time.sleep(0.05)
     time.sleep(0.5)
     os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
-    _, err = process.communicate(timeout=60)  # Ends when no worker holds the stream any more.
+    _, err = process.communicate(timeout=300)  # Ends when no worker holds the stream any more.
     assert process.returncode == 128 + sent
     assert b"Traceback" not in err
     assert os.listdir(tmp_path) == ["a.jsonl"]

@@ -16,7 +16,7 @@ from typing import Any
 from tests.trainkit.tiny import ROOT, run_data
 from tests.trainkit.warm import Warm
 
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds after which a process that does not get on is taken for stuck."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainkit.processes import command, warm, write_run
+from tests.trainkit.processes import PATIENCE, command, warm, write_run
 from tests.trainkit.processes import run as run_command
 from tests.trainkit.stores import (
     BUCKET,
@@ -311,7 +311,7 @@ def test_a_run_whose_store_never_comes_back_ends_with_a_message(
                 assert process.poll() is None
                 time.sleep(0.05)
             order(orders, status=503)
-            said, _ = process.communicate(timeout=120)
+            said, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode not in (0, None)
         # Pictures that fail while one that was asked for before still arrives are taken for bad ones, and two
         # of them are too many; on a busy machine that comes first.
