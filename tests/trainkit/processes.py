@@ -67,11 +67,10 @@ def warm(
     together: bool = False,
     max_file_bytes: int | None = None,
 ) -> Warm:
-    """Start a ``command`` or a script without the five seconds of imports; ``together``: errors go where
-    output goes."""
-    assert words[0] == sys.executable
+    """Start a ``command`` without the five seconds of imports; ``together``: errors go where output goes."""
+    assert words[:3] == command(), "only trainkit itself starts warm"
     return Warm(
-        words[1:], environment() | dict(variables or {}), together=together, max_file_bytes=max_file_bytes
+        words[3:], environment() | dict(variables or {}), together=together, max_file_bytes=max_file_bytes
     )
 
 

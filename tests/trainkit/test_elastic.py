@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from tests.trainkit.processes import PATIENCE, environment, warm, write_run
+from tests.trainkit.processes import PATIENCE, environment, write_run
 from trainkit.log import read_log
 from trainkit.watchdog import read_note
 
@@ -63,24 +62,6 @@ def torchrun(run_file: Path, *flags: str) -> Any:
             launcher.terminate()  # It ends the processes that it has started.
 
 
-def two_to_the_end(run_file: Path) -> None:
-    """Two processes of a run, as torchrun would start them."""
-    folder = run_file.parent
-    script = folder / "watched.py"
-    script.write_text(WATCHED)
-    words = [sys.executable, str(script), str(folder), "train", str(run_file)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    with (
-        warm(words, group | {"RANK": "0", "LOCAL_RANK": "0"}) as first,
-        warm(words, group | {"RANK": "1", "LOCAL_RANK": "1"}) as second,
-    ):
-        for process in (first, second):
-            assert process.wait(3 * PATIENCE) == 0, process.communicate()[1][-4000:]
-
-
 def until(ready: Callable[[], bool], launcher: subprocess.Popen[bytes], told: Path) -> None:
     end = time.monotonic() + 2 * PATIENCE
     while not ready():
@@ -112,7 +93,8 @@ def test_a_killed_and_a_stopped_process_and_the_run_goes_on_by_itself(
     }
     undisturbed = write_run(tmp_path / "undisturbed", tiny_model, pictures, **settings)
     disturbed = write_run(tmp_path / "disturbed", tiny_model, pictures, **settings)
-    two_to_the_end(undisturbed)
+    with torchrun(undisturbed) as launcher:
+        assert launcher.wait(3 * PATIENCE) == 0, (undisturbed.parent / "said.txt").read_text()[-4000:]
 
     folder, out = disturbed.parent, disturbed.parent / "out"
     said = folder / "said.txt"

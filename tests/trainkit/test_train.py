@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file
 
-from tests.trainkit.processes import PATIENCE, command, kill_when, run, steps_logged, warm, write_run
+from tests.trainkit.processes import command, kill_when, run, steps_logged, write_run
 from tests.trainkit.tiny import run_data
 from trainkit.cache.shard import write_shard
 from trainkit.checkpoint import latest_checkpoint, read_progress
@@ -553,9 +553,8 @@ def test_two_processes_do_together_what_one_does(tmp_path: Path, tiny_model: Pat
     }
     one = write_run(tmp_path / "one", tiny_model, pictures, **settings)
     two = write_run(tmp_path / "two", tiny_model, pictures, **settings, batch=2)
-    with warm([sys.executable, str(script), str(one.parent), str(one)]) as alone:
-        _, wrong = alone.communicate(PATIENCE)
-    assert alone.returncode == 0, wrong
+    alone = run([sys.executable, str(script), str(one.parent), str(one)])
+    assert alone.returncode == 0, alone.stderr
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     pair = run([*torchrun, str(script), str(two.parent), str(two)])
     assert pair.returncode == 0, pair.stderr

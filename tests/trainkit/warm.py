@@ -1,4 +1,4 @@
-"""Processes that run trainkit, or a script that uses it, without five seconds of imports at each start.
+"""Processes that run trainkit and need not import it first: what five seconds of each start go into.
 
 The standard library's fork server imports everything once and forks each of them. They are processes of their
 own in every respect that a test looks at: number, session, limits, environment, streams, exit status. What is
@@ -62,8 +62,7 @@ class Warm:
         together: bool = False,
         max_file_bytes: int | None = None,
     ) -> None:
-        """``words`` are Python's: "-m", "trainkit" or a script, and so on; ``together``: errors go where
-        the output goes."""
+        """``words`` are trainkit's own, such as "train"; ``together``: errors go where the output goes."""
         self._folder = tempfile.TemporaryDirectory(prefix="warm-")
         self.output, self._wrong = (Path(self._folder.name, name) for name in ("out", "wrong"))
         for stream in (self.output, self._wrong):
@@ -141,9 +140,5 @@ def _run(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if max_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
-    if words[0] == "-m":
-        sys.argv[1:] = words[2:]
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv[:] = words
-        runpy.run_path(words[0], run_name="__main__")
+    sys.argv[1:] = words
+    runpy.run_module("trainkit", run_name="__main__", alter_sys=True)
