@@ -63,4 +63,7 @@ def judge(test: str, bare: str, name: str, category: str) -> None:
 
 
 if __name__ == "__main__":
-    {"split": split, "judge": judge}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "split":
+        split(*sys.argv[2:])
+    else:
+        judge(*sys.argv[2:])

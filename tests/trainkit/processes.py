@@ -9,12 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.trainkit.tiny import ROOT, run_data
-from tests.trainkit.warm import Warm
 
 PATIENCE = 600.0
 """Seconds after which a process that does not get on is taken for stuck."""
@@ -60,26 +59,8 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "trainkit", *map(str, words)]
 
 
-def warm(
-    words: list[str],
-    variables: Mapping[str, str] | None = None,
-    *,
-    together: bool = False,
-    max_file_bytes: int | None = None,
-) -> Warm:
-    """Start a ``command`` without the five seconds of imports; ``together``: errors go where output goes."""
-    assert words[:3] == command(), "only trainkit itself starts warm"
-    return Warm(
-        words[3:], environment() | dict(variables or {}), together=together, max_file_bytes=max_file_bytes
-    )
-
-
 def run(words: list[str], *, max_file_bytes: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run to the end; ``max_file_bytes`` is a disk on which no file can grow beyond that."""
-    if words[:3] == command():
-        with warm(words, max_file_bytes=max_file_bytes) as process:
-            told, wrong = process.communicate(PATIENCE)
-        return subprocess.CompletedProcess(words, process.wait(), told, wrong)
 
     def limit() -> None:
         if max_file_bytes is not None:
@@ -92,28 +73,16 @@ def run(words: list[str], *, max_file_bytes: int | None = None) -> subprocess.Co
 
 def kill_when(words: list[str], ready: Callable[[], bool]) -> None:
     """Start a process and SIGKILL it, and its children, as soon as ``ready`` says so."""
-    with started(words) as process:
+    with subprocess.Popen(
+        words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
         end = time.monotonic() + PATIENCE
         while not ready():
-            assert process.poll() is None, f"ended by itself: {process.communicate()[1][-2000:]}"
+            assert process.poll() is None, f"ended by itself: {process.communicate()[1].decode()[-2000:]}"
             assert time.monotonic() < end, "the process does not get on"
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-
-
-def started(words: list[str]) -> Warm | subprocess.Popen[str]:
-    """A process in a session of its own, warm if it can be."""
-    if words[:3] == command():
-        return warm(words)
-    return subprocess.Popen(
-        words,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def steps_logged(out: Path) -> int:

@@ -23,8 +23,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.trainkit.processes import PATIENCE, command, environment, run, warm, write_run
-from tests.trainkit.warm import Warm
+from tests.trainkit.processes import PATIENCE, command, environment, run, write_run
 from trainkit.log import read_log, read_tail
 
 BORDER, END = 40, 112
@@ -46,7 +45,7 @@ PHASED: dict[str, Any] = {
 class Watched:
     """A training process and the folder it writes to."""
 
-    process: subprocess.Popen[bytes] | Warm
+    process: subprocess.Popen[bytes]
     out: Path
     said: Path
     """What it has said so far."""
@@ -69,42 +68,37 @@ class Watched:
         return "switch" if samples == BORDER else "step"
 
 
-def started(words: list[str], out: Path, moment: str) -> Watched:
-    """Python is started where it is to be killed while it starts; else it would be most of the test."""
+def started(words: list[str], out: Path) -> Watched:
     said, fresh = out.with_name("said.txt"), not (out / "log.jsonl").exists()
-    if moment != "start":
-        process = warm(words)
-        return Watched(process, out, process.output, fresh)
     with said.open("wb") as file:
-        cold = subprocess.Popen(
+        process = subprocess.Popen(
             words, env=environment(), stdout=file, stderr=subprocess.DEVNULL, start_new_session=True
         )
-    return Watched(cold, out, said, fresh)
+    return Watched(process, out, said, fresh)
 
 
 def kill_there(words: list[str], out: Path, moment: str, delay: float) -> str:
     """Start it, wait until it is at the moment and ``delay`` seconds more, kill it; returns where it was."""
-    watched = started(words, out, moment)
-    process, end = watched.process, time.monotonic() + PATIENCE
-    with process:
-        try:
-            if moment == "start":
-                time.sleep(delay * 100)
-            while True:
-                assert process.poll() is None, f"it ended before it could be killed in: {moment}"
-                assert time.monotonic() < end, "the process does not get on"
+    watched = started(words, out)
+    end = time.monotonic() + PATIENCE
+    try:
+        if moment == "start":
+            time.sleep(delay * 100)
+        while True:
+            assert watched.process.poll() is None, f"it ended before it could be killed in: {moment}"
+            assert time.monotonic() < end, "the process does not get on"
+            if watched.where() == moment:
+                time.sleep(delay if moment != "start" else 0)
+                os.killpg(watched.process.pid, signal.SIGSTOP)
                 if watched.where() == moment:
-                    time.sleep(delay if moment != "start" else 0)
-                    os.killpg(process.pid, signal.SIGSTOP)
-                    if watched.where() == moment:
-                        return moment
-                    os.killpg(process.pid, signal.SIGCONT)
-                    delay /= 2  # It was over already.
-                time.sleep(0.0003)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+                    return moment
+                os.killpg(watched.process.pid, signal.SIGCONT)
+                delay /= 2  # It was over already.
+            time.sleep(0.0003)
+    finally:
+        if watched.process.poll() is None:
+            os.killpg(watched.process.pid, signal.SIGKILL)
+        watched.process.wait()
 
 
 def results(out: Path) -> dict[str, dict[str, Tensor]]:

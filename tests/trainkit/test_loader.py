@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.trainkit.processes import PATIENCE, command, environment, run, steps_logged, warm, write_run
+from tests.trainkit.processes import PATIENCE, command, environment, run, steps_logged, write_run
 from tests.trainkit.test_feed import make_feed
 from trainkit.errors import LoaderError, TrainkitError
 from trainkit.feed import Batch, Feed
@@ -318,7 +318,9 @@ def test_a_run_whose_workers_are_killed_ends_in_the_same_weights(
         command("train", again, "data.workers=2", "data.worker_restarts=4"),
         tmp_path / "again" / "out",
     )
-    with warm(words, together=True) as process:
+    with subprocess.Popen(
+        words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         end = time.monotonic() + PATIENCE
         for steps in (3, 9):
             while steps_logged(out) < steps:

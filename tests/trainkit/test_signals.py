@@ -16,9 +16,8 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from tests.trainkit.processes import PATIENCE, command, environment, steps_logged, warm, write_run
+from tests.trainkit.processes import PATIENCE, command, environment, steps_logged, write_run
 from tests.trainkit.tiny import run_data
-from tests.trainkit.warm import Warm
 from trainkit.checkpoint import read_progress
 from trainkit.log import read_log
 from trainkit.reporter import Reporter
@@ -234,7 +233,13 @@ def handles(pid: int, number: signal.Signals) -> bool:
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
-def wait_for(process: Warm | subprocess.Popen[str], ready: Any) -> None:
+def started(words: list[str], **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        words, env=environment() | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(process: subprocess.Popen[str], ready: Any) -> None:
     end = time.monotonic() + PATIENCE
     while not ready():
         assert process.poll() is None, process.communicate()
@@ -249,9 +254,7 @@ def test_the_command_says_how_to_go_on_and_ends_with_the_signals_status(
     run_file, out = write_run(tmp_path, tiny_model, pictures, samples=4000), tmp_path / "out"
     words = command("train", run_file, "data.workers=1")
     # While it is still importing.
-    process = subprocess.Popen(
-        words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = started(words)
     wait_for(process, lambda: handles(process.pid, signal.SIGTERM))
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=PATIENCE)
@@ -260,11 +263,11 @@ def test_the_command_says_how_to_go_on_and_ends_with_the_signals_status(
     assert f"-m trainkit train {run_file} data.workers=1" in said
     assert "Traceback" not in said
     # In the loop.
-    with warm(words) as going:
-        wait_for(going, lambda: steps_logged(out) >= 2)
-        going.send_signal(signal.SIGUSR1)
-        _, said = going.communicate(timeout=PATIENCE)
-    assert going.returncode == 75, said
+    process = started(words)
+    wait_for(process, lambda: steps_logged(out) >= 2)
+    process.send_signal(signal.SIGUSR1)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 75, said
     assert "SIGUSR1: stopped after " in said
     assert "Traceback" not in said
     (checkpoint,) = (out / "checkpoints").iterdir()
@@ -281,14 +284,12 @@ def test_of_two_processes_one_is_asked_and_both_stop_after_the_same_step(
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    with (
-        warm(command("train", run_file), group | {"RANK": "0", "LOCAL_RANK": "0"}) as first,
-        warm(command("train", run_file), group | {"RANK": "1", "LOCAL_RANK": "1"}) as second,
-    ):
-        ranks = (first, second)
-        wait_for(first, lambda: steps_logged(out) >= 2)
-        second.send_signal(signal.SIGUSR1)
-        said = [process.communicate(timeout=PATIENCE)[1] for process in ranks]
+    ranks = [
+        started(command("train", run_file), **group, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in (0, 1)
+    ]
+    wait_for(ranks[0], lambda: steps_logged(out) >= 2)
+    ranks[1].send_signal(signal.SIGUSR1)
+    said = [process.communicate(timeout=PATIENCE)[1] for process in ranks]
     assert [process.returncode for process in ranks] == [75, 75], said
     (checkpoint,) = (out / "checkpoints").iterdir()
     assert int(checkpoint.name) == 8 * steps_logged(out)

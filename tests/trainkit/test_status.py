@@ -18,16 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainkit.processes import (
-    PATIENCE,
-    command,
-    environment,
-    kill_when,
-    run,
-    steps_logged,
-    warm,
-    write_run,
-)
+from tests.trainkit.processes import PATIENCE, command, environment, kill_when, run, steps_logged, write_run
 from trainkit.lock import only_here
 from trainkit.log import read_spread
 from trainkit.status import is_well, run_status
@@ -277,7 +268,14 @@ def test_a_real_run_tells_of_itself_running_stopped_killed_and_finished(
     out, words = tmp_path / "out", command("train", path, "data.workers=1")
 
     # Running, then asked to stop.
-    with warm(words, together=True) as process:
+    with subprocess.Popen(
+        words,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
         wait_for(lambda: steps_logged(out) >= 3)
         status = json.loads(run(command("status", out, "--json")).stdout)
         assert status["state"] == "running"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainkit.processes import PATIENCE, command, steps_logged, warm, write_run
+from tests.trainkit.processes import PATIENCE, command, environment, steps_logged, write_run
 from tests.trainkit.stores import pack, prepared
 from trainkit.manifest import Manifest
 
@@ -27,7 +27,9 @@ def spoiled_run(
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end; ``spoil`` when so many optimizer steps are done."""
     whole = [*command("train", run), 'data.latents="live"', "data.workers=1", *words]
-    with warm(whole) as process:
+    with subprocess.Popen(
+        whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
         end = time.monotonic() + PATIENCE
         while steps_logged(run.parent / "out") < after:
             assert process.poll() is None, process.communicate()[1][-2000:]
@@ -35,7 +37,7 @@ def spoiled_run(
             time.sleep(0.005)
         spoil()
         out, errors = process.communicate(timeout=PATIENCE)
-        return subprocess.CompletedProcess(whole, process.wait(), out, errors)
+        return subprocess.CompletedProcess(whole, process.returncode, out, errors)
 
 
 def skipped(run: Path) -> dict[str, str]:

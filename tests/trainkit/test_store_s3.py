@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainkit.processes import PATIENCE, command, warm, write_run
-from tests.trainkit.processes import run as run_command
+from tests.trainkit.processes import PATIENCE, command, environment, write_run
 from tests.trainkit.stores import (
     BUCKET,
     CREDENTIALS,
@@ -306,7 +306,13 @@ def test_a_run_whose_store_never_comes_back_ends_with_a_message(
         patience = f'data.store={{options={{endpoint_url="{url}"}}, first_wait=0.1, patience=2}}'
         words = [patience, 'data.latents="live"', "data.workers=1"]
         log = tmp_path / "far/out/log.jsonl"
-        with warm([*command("train", run), *words], together=True) as process:
+        with subprocess.Popen(
+            [*command("train", run), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(),
+        ) as process:
             while not (log.exists() and log.read_text("utf-8")):
                 assert process.poll() is None
                 time.sleep(0.05)
@@ -319,6 +325,6 @@ def test_a_run_whose_store_never_comes_back_ends_with_a_message(
         assert any(end in said for end in ends), said
         assert "Traceback" not in said
         order(orders)
-        again = run_command([*command("train", run), *words])
+        again = subprocess.run([*command("train", run), *words], env=environment(), timeout=120)
         assert again.returncode == 0, "the same command goes on"
     assert len(logged(tmp_path / "far/out")) == 6

@@ -95,8 +95,8 @@ def test_cut_anywhere_it_knows_all_that_was_whole(
 
 
 def test_other_settings_need_a_restart_and_the_old_stays_until_the_new_is_whole(manifest: Path) -> None:
-    def finish(how: dict[str, Any], rows: range, **more: bool) -> None:
-        with open_journal(manifest, "wd", how, **more) as journal:
+    def finish(how: dict[str, Any], rows: range, restart: bool = False) -> None:
+        with open_journal(manifest, "wd", how, restart=restart) as journal:
             journal.append(made(manifest, row, how["precision"]) for row in rows)
             journal.finish()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from tests.trainkit.captioning.caption_runs import (
     written,
 )
 from tests.trainkit.captioning.caption_server import caption_server, seen
-from tests.trainkit.processes import PATIENCE, command, kill_when, run, warm
+from tests.trainkit.processes import PATIENCE, command, environment, kill_when, run
 from trainkit.additions.places import file_of
 from trainkit.captioning.config import load_caption_run
 from trainkit.captioning.run import caption
@@ -65,7 +66,7 @@ def test_a_killed_run_asks_again_only_what_was_on_its_way(manifest: Path, tmp_pa
         assert not any(captions(manifest).values())
 
         # Ctrl-C: what is on its way comes in, and the message says how to go on.
-        with warm(words) as process:
+        with subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True) as process:
             wait_for(lambda: len(written(manifest)) > len(kept) or process.poll() is not None)
             process.send_signal(signal.SIGINT)
             said = process.communicate(timeout=PATIENCE)[1]
