@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from captionkit import Record
 from trainkit.errors import PictureError
 from trainkit.keys import key_of
 from trainkit.manifest_pictures import ManifestPictures, Seen
@@ -61,9 +60,7 @@ def _known(pictures: ManifestPictures, row: int, kept: KeptScores) -> Scored | N
     scores = kept.find(key) if key is not None else None
     if scores is None:
         return None
-    record: Record | None = None
     try:
-        record = pictures.record(row)
+        return Scored(Seen(row, pictures.record(row), None), scores)
     except PictureError as error:
         return Scored(Seen(row, None, None, str(error)), None, str(error))
-    return Scored(Seen(row, record, None), scores)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +49,15 @@ def taken_down(out: Path) -> int:
     return journal.stat().st_size if journal.exists() else 0
 
 
+def wait_for_some(process: subprocess.Popen[Any], out: Path) -> None:
+    """Until a process has taken down its first pictures."""
+    end = time.monotonic() + PATIENCE
+    while taken_down(out) == 0:
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 @pytest.mark.parametrize(("processes", "pieces"), [(1, 1), (1, 4), (2, 2)])
 def test_a_killed_run_goes_on(
     data: Path, tmp_path: Path, undisturbed: dict[str, bytes], processes: int, pieces: int
@@ -84,11 +94,7 @@ def test_asked_to_stop_it_says_what_goes_on(
         # A shell lets what it starts in the background ignore Ctrl-C, and all that is started by that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        end = time.monotonic() + PATIENCE
-        while taken_down(out) == 0:
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.005)
+        wait_for_some(process, out)
         process.send_signal(number)
         told, wrong = process.communicate(timeout=PATIENCE)
     assert (process.returncode, told) == (status, "")
@@ -221,14 +227,11 @@ def test_workers_end_with_the_first_process(data: Path, tmp_path: Path) -> None:
     with subprocess.Popen(
         words(data, out, 2), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        end = time.monotonic() + PATIENCE
-        while taken_down(out) == 0:
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.005)
+        wait_for_some(process, out)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) >= 2
         process.kill()
+    end = time.monotonic() + PATIENCE
     while left := [child for child in children if Path("/proc", child).exists()]:
         assert time.monotonic() < end, left
         time.sleep(0.02)
