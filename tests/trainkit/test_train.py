@@ -1,10 +1,9 @@
-"""Whole runs: killed and started again, starved of disk, fed with broken pictures, on several devices."""
+"""Whole runs in this process: what they leave, what changes they accept, what stops them."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from accelerate.state import AcceleratorState
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file
 
-from tests.trainkit.processes import command, kill_when, run, steps_logged, write_run
+from tests.trainkit.ends import train_here, weights
 from tests.trainkit.tiny import run_data
 from trainkit.cache.shard import write_shard
 from trainkit.checkpoint import latest_checkpoint, read_progress
-from trainkit.errors import CheckpointError, ConfigError, LaunchError, TrainkitError
+from trainkit.errors import CheckpointError, ConfigError, TrainkitError
 from trainkit.feed import Batch
 from trainkit.log import read_log
 from trainkit.loss import Losses
@@ -29,173 +28,13 @@ from trainkit.reporter import Reporter
 from trainkit.run_file import make_run
 from trainkit.step import Stepper
 from trainkit.stretches import Stretch
-from trainkit.train import Result, train
-
-exactly = pytest.mark.skipif(
-    torch.cuda.is_available(),
-    reason="a GPU adds up in another order each time: equal to the bit on a CPU only",
-)
-
-LONG = {"samples": 160, "checkpoint_every": 16}
-"""Twenty optimizer steps of eight samples, a checkpoint after every second."""
+from trainkit.train import train
 
 
 @pytest.fixture(autouse=True)
 def _no_accelerator_left_over() -> None:
     """accelerate keeps one state per process and refuses to change its precision; a process trains once."""
     AcceleratorState._reset_state(True)
-
-
-def train_here(out: Path, model: Path, data: Path, /, **changes: Any) -> Result:
-    return train(make_run(run_data(model, data, out, **changes), out.parent, "test"))
-
-
-def weights(out: Path) -> dict[str, bytes]:
-    """The exported weights, byte for byte."""
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for path in sorted((out / "model").rglob("*.safetensors"))
-    }
-
-
-def optimizer(name: str) -> dict[str, Any]:
-    return {"optim": {"optimizer": name, "lr": 1e-3, "lr_text_encoder": 1e-4}}
-
-
-@exactly
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["adamw", "adamw8bit"])
-def test_killed_and_started_again_ends_in_the_same_weights(
-    tmp_path: Path, tiny_model: Path, pictures: Path, name: str
-) -> None:
-    whole = write_run(tmp_path / "whole", tiny_model, pictures, **LONG, **optimizer(name))
-    done = run(command("train", whole))
-    assert done.returncode == 0, done.stderr
-    # The other one prepares its batches in a process of its own, which must not matter either.
-    again = write_run(tmp_path / "again", tiny_model, pictures, **LONG, **optimizer(name))
-    words, out = command("train", again, "data.workers=1"), tmp_path / "again" / "out"
-    kill_when(words, lambda: steps_logged(out) >= 7)
-    assert not (out / "model").exists()
-    assert 2 <= steps_logged(out) < 20
-
-    # The disk is full now: the first checkpoint cannot be written, the one before stays.
-    before = sorted(p.name for p in (out / "checkpoints").iterdir() if p.name.isdigit())
-    starved = run(words, max_file_bytes=60_000)
-    assert starved.returncode == 2
-    assert "Traceback" not in starved.stderr
-    assert "could not be written" in starved.stderr
-    assert f"the last good checkpoint is {out / 'checkpoints' / before[-1]}" in starved.stderr
-    assert sorted(p.name for p in (out / "checkpoints").iterdir()) == before
-
-    # Space again: killed once more, right after the next checkpoint, and then to the end.
-    kill_when(words, lambda: len(list((out / "checkpoints").glob("0*96"))) == 1)
-    finished = run(words)
-    assert finished.returncode == 0, finished.stderr
-    assert "going on from" in finished.stdout
-    assert weights(out) == weights(tmp_path / "whole" / "out")
-    assert len(weights(out)) == 3
-    # The log has every step once, in order, as if nothing had happened.
-    log, expected = (read_log(folder / "log.jsonl") for folder in (out, tmp_path / "whole" / "out"))
-    assert [line["samples"] for line in log] == list(range(8, 161, 8))
-    for line in (*log, *expected):
-        line.pop("samples_per_s")
-        line.pop("waited")
-    assert log == expected
-    assert not list((out / "checkpoints").glob(".*"))
-
-
-PHASED: dict[str, Any] = {
-    "samples": None,
-    "phases": [
-        {
-            "name": "small",
-            "samples": 24,
-            "objective": {"weighting": "none"},
-            "optim": {"betas": [0.8, 0.99], "weight_decay": 0.1},
-        },
-        {
-            "name": "large",
-            "samples": 32,
-            "batch": 2,
-            "data": {"buckets": {"resolution": 96, "max_side": 128}},
-            "captions": {"empty_caption.p": 0.5},
-        },
-        {"samples": 24, "optim": {"optimizer": "adopt", "lr": 1e-3}},
-    ],
-    "optim": {
-        "optimizer": "adamw8bit",
-        "lr": 1e-3,
-        "lr_text_encoder": 1e-4,
-        "text_encoder": {"freeze_until": {"samples": 12}, "steps": [{"samples": 40, "factor": 0.1}]},
-    },
-    "ema": {"sigma_rel": [0.1], "snapshot_every": 16},
-    "validation": {"share": 0.15, "every": 24, "timesteps": 2},
-    "checkpoint_every": 8,
-}
-"""80 samples in steps of 8, 4 and 8: two sizes, two optimizers, the text encoder frozen at first."""
-
-
-def killed_at(words: list[str], out: Path, samples: int) -> None:
-    """Start it and kill it as soon as it has that checkpoint."""
-    kill_when(words, lambda: (out / "checkpoints" / f"{samples:012d}").is_dir())
-
-
-@exactly
-@pytest.mark.slow
-def test_phases_go_on_exactly_on_both_sides_of_every_border(
-    tmp_path: Path, tiny_model: Path, pictures: Path
-) -> None:
-    whole = write_run(tmp_path / "whole", tiny_model, pictures, **PHASED)
-    done = run(command("train", whole))
-    assert done.returncode == 0, done.stderr
-    assert "phase 3: the optimizer adopt starts with fresh state" in done.stdout
-    assert "large: samples 24 to 56, resolution 96, 4 samples per step, adamw8bit" in done.stdout
-
-    again = write_run(tmp_path / "again", tiny_model, pictures, **PHASED)
-    words, out = command("train", again), tmp_path / "again" / "out"
-    # Killed around both borders: the change of size, and the switch of the optimizer.
-    for samples in (24, 56):
-        killed_at(words, out, samples)
-    finished = run(words)
-    assert finished.returncode == 0, finished.stderr
-    expected = tmp_path / "whole" / "out"
-    assert weights(out) == weights(expected)
-    for name in ("validation.jsonl", "data.json"):
-        assert (out / name).read_bytes() == (expected / name).read_bytes()
-    ema, its = (load_file(folder / "ema" / "0.100.safetensors") for folder in (out, expected))
-    assert ema.keys() == its.keys()
-    assert all(torch.equal(ema[key], its[key]) for key in ema)
-    snapshots = sorted(p.name for p in (out / "ema" / "snapshots").iterdir())
-    assert snapshots == sorted(p.name for p in (expected / "ema" / "snapshots").iterdir())
-    log, told = (read_log(folder / "log.jsonl") for folder in (out, expected))
-    for line in (*log, *told):
-        del line["samples_per_s"], line["waited"]
-    assert log == told
-    assert [line["samples"] for line in log] == [8, 16, 24, *range(28, 57, 4), 64, 72, 80]
-    assert [line["phase"] for line in log] == [1] * 3 + [2] * 8 + [3] * 3
-    # Frozen, trained, and at a tenth of its rate; linear over the whole run.
-    rates = {line["samples"]: line["lr_text_encoder"] for line in log}
-    assert rates[8] == rates[16] == 0
-    assert rates[24] == pytest.approx(1e-4 * (1 - 16 / 80))
-    assert rates[44] == pytest.approx(1e-5 * (1 - 40 / 80))
-
-
-@exactly
-def test_any_checkpoint_of_a_run_with_phases_leads_to_the_same_end(
-    tmp_path: Path, tiny_model: Path, pictures: Path
-) -> None:
-    phased = PHASED | {"keep_checkpoints": 99, "checkpoint_every": 4}
-    train_here(tmp_path / "whole", tiny_model, pictures, **phased)
-    made = sorted(p.name for p in (tmp_path / "whole" / "checkpoints").iterdir())
-    assert [int(name) for name in made] == [8, 16, 24, *range(28, 57, 4), 64, 72, 80]
-    # Before the thaw, at the first border, behind it, at the second, before and behind ADOPT's first step.
-    for samples in (8, 24, 28, 56, 64):
-        out, name = tmp_path / str(samples), f"{samples:012d}"
-        shutil.copytree(tmp_path / "whole" / "checkpoints" / name, out / "checkpoints" / name)
-        AcceleratorState._reset_state(True)
-        result = train_here(out, tiny_model, pictures, **phased)
-        assert (result.resumed_from, result.samples_seen) == (samples, 80)
-        assert weights(out) == weights(tmp_path / "whole"), samples
 
 
 def test_a_frozen_part_stays_as_it_is(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
@@ -464,7 +303,6 @@ def test_bfloat16_runs_the_networks_and_never_touches_the_weights(
 ) -> None:
     losses = []
     for precision in ("no", "bf16"):
-        AcceleratorState._reset_state(True)
         models = kept_model(monkeypatch)
         train_here(tmp_path / precision, tiny_model, pictures, samples=16, mixed_precision=precision)
         assert {p.dtype for p in models[0].denoiser.parameters()} == {torch.float32}
@@ -508,140 +346,3 @@ def test_a_prompt_that_is_too_long_is_told_before_training(
     with pytest.raises(TrainkitError, match=r"preview\.prompts\.0: has 200 tokens"):
         train_here(tmp_path / "out", tiny_model, pictures, preview={"prompts": ["a" * 200]})
     assert not (tmp_path / "out" / "log.jsonl").exists()
-
-
-WATCHED = """
-import hashlib, json, os, sys
-from pathlib import Path
-
-import trainkit.setup
-from trainkit.cli import main
-from trainkit.step import Stepper
-
-rank = os.environ.get("RANK", "0")
-seen, models = [], []
-real_loss, real_load = Stepper.loss, trainkit.setup.load_model
-
-def loss(self, denoiser, batch):
-    seen.append([batch.number, batch.samples, batch.records, batch.texts, list(batch.ids.shape)])
-    return real_loss(self, denoiser, batch)
-
-def load(*arguments):
-    models.append(real_load(*arguments))
-    return models[-1]
-
-Stepper.loss, trainkit.setup.load_model = loss, load
-status = main(["train", *sys.argv[2:]])
-digest = hashlib.blake2b()
-for name, value in sorted(models[0].denoiser.state_dict().items()):
-    digest.update(name.encode() + value.numpy().tobytes())
-Path(sys.argv[1], f"seen-{rank}.json").write_text(json.dumps({"seen": seen, "weights": digest.hexdigest()}))
-sys.exit(status)
-"""
-"""Trains, and writes what this process saw and what its weights became."""
-
-
-@pytest.mark.slow
-def test_two_processes_do_together_what_one_does(tmp_path: Path, tiny_model: Path, pictures: Path) -> None:
-    script = tmp_path / "watched.py"
-    script.write_text(WATCHED)
-    # A large epsilon: Adam turns rounding errors of gradients near zero into steps of full size.
-    settings = {
-        "samples": 40,
-        "optim": {"optimizer": "adamw", "lr": 1e-3, "lr_text_encoder": 1e-3, "eps": 1e-3},
-        "validation": {"share": 0.15, "timesteps": 2},
-    }
-    one = write_run(tmp_path / "one", tiny_model, pictures, **settings)
-    two = write_run(tmp_path / "two", tiny_model, pictures, **settings, batch=2)
-    alone = run([sys.executable, str(script), str(one.parent), str(one)])
-    assert alone.returncode == 0, alone.stderr
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    pair = run([*torchrun, str(script), str(two.parent), str(two)])
-    assert pair.returncode == 0, pair.stderr
-
-    def seen(folder: Path, rank: int) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((folder / f"seen-{rank}.json").read_text())
-        return found
-
-    single, ranks = seen(one.parent, 0), [seen(two.parent, rank) for rank in (0, 1)]
-    # The best-known trainer crashes here: a trained text encoder, clip skip 2, two processes.
-    # The same samples in total, none twice, with the same captions, in the same shapes in the same step.
-    together = [
-        (s, r, t) for part in ranks for _, *row, _ in part["seen"] for s, r, t in zip(*row, strict=True)
-    ]
-    expected = [(s, r, t) for _, *row, _ in single["seen"] for s, r, t in zip(*row, strict=True)]
-    assert sorted(together) == sorted(expected)
-    assert sorted(s for s, _, _ in together) == list(range(40))
-    for mine, other, all_of_it in zip(ranks[0]["seen"], ranks[1]["seen"], single["seen"], strict=True):
-        assert mine[0] == other[0] == all_of_it[0]
-        assert mine[4] == other[4] == [2, *all_of_it[4][1:]]
-    # The replicas agree to the last bit, and with the single process up to the order of sums.
-    assert ranks[0]["weights"] == ranks[1]["weights"]
-    for part in ("unet/diffusion_pytorch_model", "text_encoder/model"):
-        ours, theirs = (
-            load_file(run_file.parent / "out" / "model" / f"{part}.safetensors") for run_file in (one, two)
-        )
-        start = load_file(tiny_model / f"{part}.safetensors")
-        assert any(not torch.equal(ours[name], start[name]) for name in ours)
-        for name in ours:
-            torch.testing.assert_close(theirs[name], ours[name], rtol=1e-4, atol=1e-6)
-    losses = [[e["loss"] for e in read_log(f.parent / "out" / "log.jsonl")] for f in (one, two)]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
-    # Each process measured its share of the held-out pictures; before the first step and after the last.
-    alone_told, pair_told = (
-        [[text["mean"] for text in e["texts"].values()] for e in read_log(f.parent / "out/validation.jsonl")]
-        for f in (one, two)
-    )
-    assert len(alone_told) == len(pair_told) == 2
-    for mean, other in zip(alone_told, pair_told, strict=True):
-        assert other == pytest.approx(mean, rel=1e-4)
-
-
-@pytest.mark.slow
-def test_accelerate_launch_that_starts_one_process_for_two_is_refused(
-    tmp_path: Path, tiny_model: Path, pictures: Path
-) -> None:
-    run_file = write_run(tmp_path, tiny_model, pictures)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    done = run([*launch, "-m", "trainkit", "train", str(run_file)])
-    assert done.returncode != 0
-    assert "accelerate launch was asked for several processes and started only this one" in done.stderr
-    assert "torchrun --nproc_per_node 2 -m trainkit train run.toml" in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_processes_that_do_not_know_of_each_other_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from trainkit import devices
-
-    class Alone:
-        num_processes = 1
-
-        def __init__(self, **settings: Any) -> None:
-            pass
-
-    monkeypatch.setattr(devices, "Accelerator", Alone)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(LaunchError, match="2 processes were started, but each of them works alone"):
-        devices.make_accelerator("no", tmp_path, tf32=True)
-
-
-@pytest.mark.parametrize(
-    ("variables", "refused"),
-    [
-        ({}, False),
-        ({"ACCELERATE_MIXED_PRECISION": "no"}, False),
-        ({"MASTER_ADDR": "127.0.0.1"}, False),
-        ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": "2"}, False),
-        ({"ACCELERATE_MIXED_PRECISION": "no", "MASTER_ADDR": "127.0.0.1"}, True),
-    ],
-)
-def test_traces_of_a_false_launch(variables: dict[str, str], refused: bool) -> None:
-    from trainkit.devices import refuse_false_launch
-
-    if refused:
-        with pytest.raises(LaunchError):
-            refuse_false_launch(variables)
-    else:
-        refuse_false_launch(variables)
