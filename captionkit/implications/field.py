@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import file_digest
 from pathlib import Path
+from stat import S_ISREG
 from typing import Annotated, Any
 
 from pydantic import (
@@ -27,9 +29,9 @@ def read_implications(source: str | Path | ImplicationSource) -> ImplicationGrap
     """The graph of an export: a CSV with e621's columns, Danbooru's JSON lines or a JSON array, also `.gz`.
 
     Rows whose status is not `active` are left aside: with the deleted ones, e621's export has eleven cycles.
-    An `ImplicationSource` says what else is made of it: aliases, filters, changes of your own. Files that
-    have not changed are read once per process. Raises `ImplicationsError` naming the file for one that is
-    missing or cannot be read, for an empty name, a cycle, or no active row.
+    An `ImplicationSource` says what else is made of it: aliases, filters, changes of your own. A graph is
+    made once per process of files that have not changed. Raises `ImplicationsError` naming the file for one
+    that is missing or cannot be read, for an empty name, a cycle, or no active row.
     """
     if not isinstance(source, ImplicationSource):
         source = ImplicationSource(file=Path(source))
@@ -37,17 +39,20 @@ def read_implications(source: str | Path | ImplicationSource) -> ImplicationGrap
     return _read(source.model_dump_json(), tuple(_stamp(file) for file in files))
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    """What changes when the file does."""
+def _stamp(file: Path) -> bytes | int:
+    """What changes when the file does: its content, for many systems keep times in hundredths of a second."""
     try:
         status = file.stat()
+        if not S_ISREG(status.st_mode):  # A pipe gives what it holds only once.
+            return status.st_mtime_ns
+        with file.open("rb") as opened:
+            return file_digest(opened, "blake2b").digest()
     except OSError as error:
         raise ImplicationsError(f"cannot read the implications: {error.strerror}", where=str(file)) from error
-    return status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=4)
-def _read(source_json: str, stamps: tuple[tuple[int, int], ...]) -> ImplicationGraph:
+def _read(source_json: str, stamps: tuple[bytes | int, ...]) -> ImplicationGraph:
     source = ImplicationSource.model_validate_json(source_json)
     if not source.is_plain():
         from captionkit.implications.build import build_implications  # 4 ms that most imports can do without.

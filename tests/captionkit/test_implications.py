@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -192,6 +193,16 @@ def test_only_active_rows_count_and_a_changed_file_is_read_again(tmp_path: Path)
     assert read_implications(path) is graph
     path.write_bytes(gzip.compress((HEADER + "1,a,b,,active\n5,b,d,,active\n").encode()))
     assert read_implications(path).implied_by("a") == {"b", "d"}
+
+
+def test_a_file_that_changed_within_one_tick_of_the_clock_is_read_again(tmp_path: Path) -> None:
+    """As long as before and of the same time, it was taken for the same: laws that write one file over and
+    over met that where a system keeps times in hundredths of a second."""
+    path = tmp_path / "implications.csv"
+    for row in ("1,a,b,,active\n", "1,b,a,,active\n"):
+        path.write_text(HEADER + row)
+        os.utime(path, (1, 1))
+        assert read_implications(path).edges() == {row[2]: [row[4]]}
 
 
 def test_the_real_file(shared: Path) -> None:
