@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainkit.commands.tagger_flags import add_corrections, add_json, add_work
 from trainkit.commands.whole_number import at_least_0, positive
 
 if TYPE_CHECKING:
@@ -49,14 +50,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="at most so many pictures, an even sample (20,000)",
     )
-    flag(
-        "--corrections",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="corrections.jsonl of a review; outweighs the records; may be repeated",
-    )
+    add_corrections(parser, "corrections.jsonl of a review; outweighs the records")
     flag(
         "--review",
         type=at_least_0,
@@ -64,14 +58,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="N",
         help="questions on review.html (200); 0: no page",
     )
-    flag("--batch", type=positive, default=32, metavar="N", help="pictures at a time (32)")
-    flag(
-        "--device",
-        default="auto",
-        metavar="DEVICE",
-        help="cpu, cuda, cuda:1 (default: a GPU if there is one)",
-    )
-    flag("--json", action="store_true", help="print one JSON object")
+    add_work(parser, batch=32)
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 
@@ -84,6 +72,7 @@ def _run(options: argparse.Namespace) -> int:
     from trainkit.tagging.judging import Witness, judge_pictures, scores_file
     from trainkit.tagging.load import load_tagger
     from trainkit.tagging.mark import mark_of
+    from trainkit.tagging.place import folder_of
     from trainkit.tagging.questions import disagreements, worthiest
     from trainkit.tagging.review import make_writable, write_page, write_review
     from trainkit.tagging.said import all_said, say_unmet
@@ -91,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     given = read_corrections(*options.corrections) if options.corrections else Corrections()
     pictures = ManifestPictures.open(options.manifest)
     tagger = load_tagger(options.tagger, device=options.device)
-    folder = options.tagger if options.tagger.is_dir() else options.tagger.parent
+    folder = folder_of(options.tagger)
     say_unmet(given, pictures.keys, Witness(tagger).knows)
     out: Path = options.out or folder
     make_writable(out)  # Before all pictures are looked at.

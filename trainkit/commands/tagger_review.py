@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainkit.commands.tagger_flags import add_corrections, add_json, add_work
 from trainkit.commands.whole_number import positive
 
 if TYPE_CHECKING:
@@ -63,23 +64,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="with --tagger: score at most so many pictures, an even sample (20,000)",
     )
     flag("--seed", type=int, default=0, help="another seed, another sample (0)")
-    flag(
-        "--corrections",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="what was judged before, and is not asked again; may be repeated",
-    )
+    add_corrections(parser, "what was judged before, and is not asked again")
     flag("-o", "--out", type=Path, default=Path("review"), metavar="FOLDER", help="for the page (review)")
-    flag("--batch", type=positive, default=32, metavar="N", help="pictures scored at a time (32)")
-    flag(
-        "--device",
-        default="auto",
-        metavar="DEVICE",
-        help="cpu, cuda, cuda:1 (default: a GPU if there is one)",
-    )
-    flag("--json", action="store_true", help="print one JSON object")
+    add_work(parser, batch=32)
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 
@@ -95,6 +83,7 @@ def _run(options: argparse.Namespace) -> int:
     from trainkit.errors import ConfigError
     from trainkit.manifest_pictures import ManifestPictures
     from trainkit.tagging.corrections import Corrections, read_corrections
+    from trainkit.tagging.place import folder_of
     from trainkit.tagging.review import make_writable, write_review
     from trainkit.tagging.said import all_said, say_unmet
 
@@ -106,7 +95,7 @@ def _run(options: argparse.Namespace) -> int:
     given = read_corrections(*options.corrections) if options.corrections else Corrections()
     pictures = ManifestPictures.open(options.manifest)
     say_unmet(given, pictures.keys, lambda tag: True)  # What is asked about now may be something else.
-    folder = options.tagger if options.tagger is None or options.tagger.is_dir() else options.tagger.parent
+    folder = None if options.tagger is None else folder_of(options.tagger)
     corrections = all_said(pictures, given, folder)
     make_writable(options.out)
     questions, title, why = (
@@ -151,10 +140,11 @@ def _of_tagger(
     from trainkit.tagging.judging import judge_pictures, scores_file
     from trainkit.tagging.load import load_tagger
     from trainkit.tagging.mark import mark_of
+    from trainkit.tagging.place import folder_of
     from trainkit.tagging.questions import disagreements, not_judged, uncertain, worthiest
 
     tagger = load_tagger(options.tagger, device=options.device)
-    folder = options.tagger if options.tagger.is_dir() else options.tagger.parent
+    folder = folder_of(options.tagger)
     judged = judge_pictures(
         tagger,
         mark_of(options.tagger),

@@ -22,6 +22,7 @@ from trainkit.errors import ModelError
 from trainkit.settings import checked_settings, read_settings
 from trainkit.tagging.foreign_input import InputConfig
 from trainkit.tagging.foreign_tags import Board, ForeignTags, read_tags
+from trainkit.tagging.place import folder_of
 from trainkit.tagging.pointer import refuse_pointer
 
 SETTINGS = "trainkit.toml"
@@ -106,7 +107,7 @@ class ForeignFolder:
 
 def open_folder(path: Path) -> ForeignFolder:
     """Look at a folder, or at the model's file in one. Raises ModelError when no model is there."""
-    folder = path if path.is_dir() else path.parent
+    folder = folder_of(path)
     if not path.exists():
         raise ModelError(f"{path} is not there; a tagger is a folder with a model and its list of tags")
     config = ForeignConfig()

@@ -9,6 +9,7 @@ from pathlib import Path
 from trainkit.errors import ModelError, TrainkitError
 from trainkit.file_hash import blake2b_of
 from trainkit.tagging.onnx_files import check_external_files, external_files
+from trainkit.tagging.place import folder_of
 
 _TELLING = (".safetensors", ".onnx", ".csv", ".json", ".toml", ".txt")
 _ABOUT = "tagger.json"
@@ -26,7 +27,7 @@ def mark_of(path: Path) -> str:
 
 def exact_mark_of(path: Path) -> str:
     """The same with ``tagger.json``: other temperatures are other probabilities, too."""
-    folder = path if path.is_dir() else path.parent
+    folder = folder_of(path)
     about = [folder / _ABOUT] if (folder / _ABOUT).is_file() else []
     return _hash([*_telling(path), *about], path)
 
@@ -44,7 +45,7 @@ def _hash(files: Iterator[Path] | list[Path], path: Path) -> str:
 
 
 def _telling(path: Path) -> Iterator[Path]:
-    folder = path if path.is_dir() else path.parent
+    folder = folder_of(path)
     for file in sorted([*folder.iterdir(), *(folder / "backbone").glob("*.json")]):
         if file.is_file() and file.suffix.lower() in _TELLING and file.name not in _LEFT_OUT:
             yield file
