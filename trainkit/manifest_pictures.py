@@ -20,6 +20,7 @@ from PIL import Image
 from captionkit import Record
 from trainkit.errors import PictureError, TrainkitError
 from trainkit.images import decode
+from trainkit.keys import key_of
 from trainkit.manifest import Manifest
 from trainkit.place import Place, is_url
 from trainkit.store.settings import StoreConfig
@@ -90,6 +91,12 @@ class ManifestPictures:
         """BLAKE2b of 16 bytes over the picture's bytes, in hexadecimal, as `prepare` found it; empty where
         the table says none."""
         return self.manifest.digest(row).hex()
+
+    def picture_key(self, row: int) -> int | None:
+        """What stands for a picture under an id, as either may stay while the other changes. None where
+        nobody knows the picture's digest."""
+        digest = self.digest(row)
+        return int(self.keys[row]) ^ key_of(digest) if digest else None
 
     def images(
         self, rows: Iterable[int], *, threads: int = 2, ahead: int = 16

@@ -33,7 +33,6 @@ from trainkit.tagging.kept_scores import Keep, KeptScores, score_files
 from trainkit.tagging.load import load_tagger
 from trainkit.tagging.mark import exact_mark_of
 from trainkit.tagging.plan import ApplyConfig, Plan, make_plan
-from trainkit.tagging.scored_once import picture_key
 from trainkit.tagging.tagger import Tagger
 from trainkit.tagging.thresholds import ThresholdConfig
 
@@ -82,7 +81,7 @@ def measure_again(folder: Path, keep: Keep, tagger: Tagger, count: int) -> None:
     config = PrepareConfig(untagged=True, min_side=0)
     prepare(str(folder / "pictures"), folder / "manifest", config, show=False)
     pictures = ManifestPictures.open(folder / "manifest")
-    keys = [picture_key(pictures, row) for row in range(count)]
+    keys = [pictures.picture_key(row) for row in range(count)]
     plan = planned(tagger, 0.35)
     fill(journal_of(folder / "manifest", plan.name), keep, plan, [key for key in keys if key is not None])
     shutil.rmtree(folder / "pictures")

@@ -18,7 +18,6 @@ from trainkit.tagging.decide import decide
 from trainkit.tagging.kept_scores import Keep, KeptScores, opened_scores
 from trainkit.tagging.plan import Plan
 from trainkit.tagging.scored import Scored, scored
-from trainkit.tagging.scored_once import picture_key
 from trainkit.tagging.tagger import Tagger
 
 
@@ -55,7 +54,7 @@ def _looked_at(
     """Every picture, to be shown; the network is asked where no scores are kept."""
     known: dict[int, NDArray[np.float32]] = {}
     for row in rows:
-        key = picture_key(pictures, row)
+        key = pictures.picture_key(row)
         if kept is not None and key is not None and (scores := kept.find(key)) is not None:
             known[row] = scores
     for seen in pictures.images(known, threads=effort.threads):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from trainkit.errors import PictureError
-from trainkit.keys import key_of
 from trainkit.manifest_pictures import ManifestPictures, Seen
 from trainkit.tagging.kept_scores import KeptScores
 from trainkit.tagging.scored import Scored, scored
@@ -42,21 +41,14 @@ def scored_once(
         if count % _RELEASED == 0:
             pictures.manifest.release()
     for one in scored(pictures, others, tagger, batch=batch, threads=threads):
-        key = picture_key(pictures, one.seen.row)
+        key = pictures.picture_key(one.seen.row)
         if one.scores is not None and key is not None:
             kept.add(key, one.scores)
         yield one
 
 
-def picture_key(pictures: ManifestPictures, row: int) -> int | None:
-    """What stands for a picture under an id: either may stay while the other changes. None where nobody knows
-    the picture's digest."""
-    digest = pictures.digest(row)
-    return int(pictures.keys[row]) ^ key_of(digest) if digest else None
-
-
 def _known(pictures: ManifestPictures, row: int, kept: KeptScores) -> Scored | None:
-    key = picture_key(pictures, row)
+    key = pictures.picture_key(row)
     scores = kept.find(key) if key is not None else None
     if scores is None:
         return None

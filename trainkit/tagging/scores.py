@@ -2,7 +2,8 @@
 
 ``scores.npz`` holds a key per picture (of its id and digest), one row of scores each, and which tagger gave
 them. It is written now and then, so that a killed evaluation goes on where it was; another tagger, or another
-picture under the same id, is scored anew. It may be deleted at any time.
+picture under the same id, is scored anew, and so is a picture whose digest nobody knows. It may be deleted at
+any time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from PIL import Image
 
 from captionkit.progress import progress
 from trainkit.errors import TrainkitError
-from trainkit.keys import key_of
 from trainkit.manifest_pictures import ManifestPictures
 from trainkit.tagging.label import Label
 from trainkit.tagging.scored import scored
@@ -97,8 +97,9 @@ def score_rows(
     """
     width = num_outputs(tagger)
     cache.load(width)
-    keys = {row: _key(pictures, row) for row in rows}
-    missing = [row for row in rows if keys[row] not in cache.kept]
+    keys = {row: pictures.picture_key(row) for row in rows}
+    found = {row: cache.kept[key] for row, key in keys.items() if key is not None and key in cache.kept}
+    missing = [row for row in rows if row not in found]
     problems: list[str] = []
     saved = time.monotonic()
     try:
@@ -108,17 +109,19 @@ def score_rows(
                 if one.scores is None:
                     problems.append(str(one.problem))
                     continue
-                cache.kept[keys[one.seen.row]] = one.scores.astype(np.float32)
+                found[one.seen.row] = one.scores.astype(np.float32)
+                if (key := keys[one.seen.row]) is not None:
+                    cache.kept[key] = found[one.seen.row]
                 if time.monotonic() - saved > _SAVED_S:
                     cache.save()
                     saved = time.monotonic()
     finally:
         if missing:
             cache.save()
-    seen = [row for row in rows if keys[row] in cache.kept]
+    seen = [row for row in rows if row in found]
     table = np.empty((len(seen), width), dtype=np.float32)
     for i, row in enumerate(seen):
-        table[i] = cache.kept[keys[row]]
+        table[i] = found[row]
     return ScoredRows(np.array(seen, dtype=np.intp), table, tuple(problems))
 
 
@@ -156,8 +159,3 @@ class _Raw(Tagger):
 
 def _unseen(amount: int) -> None:
     """Nobody looks at the progress."""
-
-
-def _key(pictures: ManifestPictures, row: int) -> int:
-    """The id may stay while the picture changes, and the other way round."""
-    return int(pictures.keys[row]) ^ key_of(pictures.digest(row))

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given
@@ -149,6 +151,24 @@ def test_scores_are_computed_once(manifest: Path, tmp_path: Path) -> None:
     pictures = ManifestPictures.open(manifest)
     judge_pictures(tagger, "other", pictures, tmp_path / "scores.npz", corrections=Corrections())
     assert tagger.looked == 162
+
+
+def test_a_picture_whose_digest_nobody_knows_is_looked_at_each_time(tmp_path: Path) -> None:
+    """Once scores were kept by its id alone: those of the old picture stood for the new one."""
+    columns: dict[str, list[object]] = {
+        "id": ["a"],
+        "image": ["a.png"],
+        "width": [16],
+        "height": [16],
+        "tags": [["red"]],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "table.parquet")
+    reds = []
+    for red in (200, 40):
+        Image.new("RGB", (16, 16), (red, 0, 0)).save(tmp_path / "a.png")
+        judged = judged_by(ByColour(), tmp_path / "table.parquet", tmp_path / "scores.npz")
+        reds.append(judged.raw[0, 2])
+    assert reds == [pytest.approx(200 / 255), pytest.approx(40 / 255)]
 
 
 def test_a_picture_that_is_gone_and_scores_that_are_none_are_told(manifest: Path, tmp_path: Path) -> None:

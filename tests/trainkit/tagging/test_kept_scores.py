@@ -30,7 +30,6 @@ from trainkit.tagging.kept_scores import Keep, KeptScores, needed_floors, score_
 from trainkit.tagging.label import Label
 from trainkit.tagging.mark import exact_mark_of
 from trainkit.tagging.score_file import entry, header, read_score_file
-from trainkit.tagging.scored_once import picture_key
 
 _MARK = "0123456789abcdef" * 2
 _LABELS = (
@@ -392,7 +391,7 @@ def test_a_preview_believes_what_is_kept(data: Path) -> None:
     path = score_files(data / "manifest" / "additions" / ".wd")[0]
     mark, pictures = exact_mark_of(data / "wd"), ManifestPictures.open(data / "manifest")
     floors = read_score_file(path, mark, len(WD_TAGS)).floors
-    keys = [picture_key(pictures, row) for row in range(_COUNT)]
+    keys = [pictures.picture_key(row) for row in range(_COUNT)]
     nothing = [entry(key, np.zeros(len(WD_TAGS), np.float32), floors) for key in keys if key is not None]
     path.write_bytes(header(mark, floors) + b"".join(nothing))
     assert _apply(data, "--threshold", 0.35, "--preview", 5) == 0
