@@ -18,6 +18,7 @@ POLICY = (
 )
 """What a browser may load for the page: what this server gives, and nothing from elsewhere."""
 
+_TRIES = 5
 MAX_UPLOAD = 1024
 """The page asks for no files; gradio's own way to send some is left this many bytes."""
 
@@ -37,27 +38,30 @@ def serve(page: Any, *, host: str, port: int, ready: Callable[[str], None]) -> N
 
     Raises `CaptionkitError` when the port is taken or the host is none of this machine's.
     """
-    port = _free(host, port)
-    gr = offline_gradio()
-    sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
-    theme = gr.themes.Default(primary_hue="teal", neutral_hue="stone", font=sans, font_mono=mono)
-    page.launch(
-        server_name=host,
-        server_port=port,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        inbrowser=False,
-        ssr_mode=False,
-        show_error=False,
-        allowed_paths=[],
-        max_file_size=MAX_UPLOAD,
-        enable_monitoring=False,
-        footer_links=[],
-        theme=theme,
-        css=STYLE,
-        app_kwargs={"middleware": _middleware(host)},
-    )
+
+    def launch(free: int) -> None:
+        gr = offline_gradio()
+        sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
+        theme = gr.themes.Default(primary_hue="teal", neutral_hue="stone", font=sans, font_mono=mono)
+        page.launch(
+            server_name=host,
+            server_port=free,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            inbrowser=False,
+            ssr_mode=False,
+            show_error=False,
+            allowed_paths=[],
+            max_file_size=MAX_UPLOAD,
+            enable_monitoring=False,
+            footer_links=[],
+            theme=theme,
+            css=STYLE,
+            app_kwargs={"middleware": _middleware(host)},
+        )
+
+    port = launched(launch, host, port)
     try:
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
         while True:
@@ -66,6 +70,20 @@ def serve(page: Any, *, host: str, port: int, ready: Callable[[str], None]) -> N
         pass
     finally:
         page.close(verbose=False)
+
+
+def launched(launch: Callable[[int], None], host: str, port: int) -> int:
+    """The port at which `launch` began. What was free may be taken a moment later, and gradio gives a server
+    five seconds to begin, which on a busy machine are few: any free port is therefore tried several times."""
+    for left in reversed(range(_TRIES if port == 0 else 1)):
+        free = _free(host, port)
+        try:
+            launch(free)
+            return free
+        except OSError as error:
+            if not left:
+                raise _no_port(host, free, "the server did not begin") from error
+    raise AssertionError
 
 
 def _free(host: str, port: int) -> int:
@@ -78,9 +96,11 @@ def _free(host: str, port: int) -> int:
             return int(probe.getsockname()[1])
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise CaptionkitError(
-            f"cannot listen on {host}, port {port}: {why.lower()}", hint="choose another with --port"
-        ) from error
+        raise _no_port(host, port, why.lower()) from error
+
+
+def _no_port(host: str, port: int, why: str) -> CaptionkitError:
+    return CaptionkitError(f"cannot listen on {host}, port {port}: {why}", hint="choose another with --port")
 
 
 def _middleware(host: str) -> list[Any]:

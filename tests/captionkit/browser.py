@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -18,8 +18,11 @@ import pytest
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--disable-dev-shm-usage",  # Which containers keep too small.
 )
-_PATIENCE_S = 30.0
+_PATIENCE_S = 300.0
+# A proxy of the environment cannot lead to this machine's own driver.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Browser:
@@ -36,7 +39,7 @@ class Browser:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:
+        with _DIRECT.open(request, timeout=_PATIENCE_S) as answer:
             return json.load(answer)["value"]
 
     def open(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
@@ -73,36 +76,33 @@ def browser(folder: Path) -> Iterator[Browser]:
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.skip("needs chromium")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL)
-    window = Browser(f"http://127.0.0.1:{port}")
-    try:
-        _wait_for(window)
-        options = {"binary": chromium, "args": [*_FLAGS, f"--user-data-dir={folder / 'profile'}"]}
-        wanted = {
-            "browserName": "chrome",
-            "goog:chromeOptions": options,
-            "goog:loggingPrefs": {"browser": "ALL"},
-        }
-        session = window.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
-        window = Browser(f"http://127.0.0.1:{port}/session/{session}")
+    # It takes a free port by itself: one that was found before could be somebody else's by now.
+    with subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield window
+            address = f"http://127.0.0.1:{_port(process)}"
+            options = {"binary": chromium, "args": [*_FLAGS, f"--user-data-dir={folder / 'profile'}"]}
+            wanted = {
+                "browserName": "chrome",
+                "goog:chromeOptions": options,
+                "goog:loggingPrefs": {"browser": "ALL"},
+            }
+            begin = {"capabilities": {"alwaysMatch": wanted}}
+            session = Browser(address).call("POST", "/session", begin)["sessionId"]
+            window = Browser(f"{address}/session/{session}")
+            try:
+                yield window
+            finally:
+                window.call("DELETE", "")
         finally:
-            window.call("DELETE", "")
-    finally:
-        process.terminate()
-        process.wait(10)
+            process.terminate()
 
 
-def _wait_for(driver: Browser) -> None:
-    until = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            driver.call("GET", "/status")
-            return
-        except OSError:
-            assert time.monotonic() < until, "the browser's driver did not start"
-            time.sleep(0.05)
+def _port(driver: subprocess.Popen[str]) -> int:
+    """The port on which the driver says that it listens."""
+    assert driver.stdout is not None
+    told: list[str] = []
+    for line in driver.stdout:
+        told.append(line)
+        if (found := re.search(r"started successfully on port (\d+)", line)) is not None:
+            return int(found[1])
+    raise AssertionError(f"the browser's driver did not start: {told}")

@@ -36,13 +36,13 @@ from captionkit.pictures import PictureFolders
 from captionkit.policies import DropTags
 from captionkit.serve.html import changes_html, draws_html, error_html, picture_html, record_html, steps_html
 from captionkit.serve.knobs import knobs, moved
-from captionkit.serve.run import is_loopback, serve
+from captionkit.serve.run import _free, is_loopback, launched, serve
 from captionkit.serve.studio import Place, Studio
 from captionkit.testing import pipelines, records
 from tests.captionkit.browser import browser
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 90
+PATIENCE_S = 300
 
 FOX = Record("fox", (Tag("solo"), Tag("red_fox"), Tag("snow")), (Prose("A red fox."),), "fox.png")
 
@@ -392,6 +392,21 @@ def test_ctrl_c_ends_it_and_nothing_was_asked_of_the_network(served: Served) -> 
     assert not re.search(r"captionkit/(serve|commands)", errors)
     watched = served.folder / "watched.txt"
     assert watched.read_text() == "watching\n"
+
+
+def test_a_port_that_was_free_a_moment_ago_is_not_the_last() -> None:
+    tried: list[int] = []
+
+    def launch(port: int) -> None:
+        tried.append(port)
+        if len(tried) < 3:
+            raise OSError("Cannot find empty port in range")
+
+    assert launched(launch, "127.0.0.1", 0) == tried[2]
+    tried.clear()
+    with pytest.raises(CaptionkitError, match=r"port \d+: the server did not begin .*--port"):
+        launched(launch, "127.0.0.1", _free("127.0.0.1", 0))
+    assert len(tried) == 1  # It was asked for by its number.
 
 
 def test_a_port_that_is_taken_is_a_clear_error() -> None:
