@@ -303,7 +303,7 @@ def test_a_reader_that_leaves_early_causes_no_noise(data: Path) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 141
     assert b"Traceback" not in err
     assert b"Exception ignored" not in err
@@ -313,7 +313,7 @@ def test_a_reader_that_leaves_early_causes_no_noise(data: Path) -> None:
 def test_a_full_disk_is_one_message(data: Path) -> None:
     with open("/dev/full", "wb") as full:
         process = start("schema", stdout=full)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 2
     assert err == b"captionkit: error: cannot write the output: No space left on device\n"
 
@@ -337,7 +337,7 @@ def test_colour_is_for_terminals_that_want_it(
     except OSError:  # What Linux says when the other end of a terminal is closed.
         pass
     os.close(ours)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode == 0
     assert (b"\x1b[9;31m" in out) is coloured
     assert (b"[-" in out) is not coloured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -260,16 +261,33 @@ def test_a_signal_leaves_nothing_behind(tmp_path: Path, sent: signal.Signals) ->
     process = subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_hears_interrupts
     )
-    for _ in range(300):
-        if any(name.startswith(".b.parquet") for name in os.listdir(tmp_path)):
-            break
-        time.sleep(0.05)
-    time.sleep(0.5)
+    # Ctrl-C while the workers still start, once they were waited for for ever; SIGTERM while they read.
+    there = _starts if sent == signal.SIGINT else _reads
+    until = time.monotonic() + 300
+    while not there(process.pid, tmp_path):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.01)
     os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
-    _, err = process.communicate(timeout=300)  # Ends when no worker holds the stream any more.
+    _, err = process.communicate(timeout=600)  # Ends when no worker holds the stream any more.
     assert process.returncode == 128 + sent
     assert b"Traceback" not in err
     assert os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def _starts(parent: int, folder: Path) -> bool:
+    """Whether a process has a worker."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # It may end meanwhile.
+            of = int(status.read_text().rpartition(")")[2].split()[1])
+            if of == parent and b"spawn_main" in status.with_name("cmdline").read_bytes():
+                return True
+    return False
+
+
+def _reads(parent: int, folder: Path) -> bool:
+    """Whether workers have brought what they read."""
+    return any(parts.stat().st_size > 0 for parts in folder.glob(".b.parquet.*.parts"))
 
 
 def _hears_interrupts() -> None:

@@ -40,7 +40,7 @@ def test_without_hypothesis_testing_says_what_it_needs(script: str, tmp_path: Pa
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
     assert done.stderr.strip().endswith(

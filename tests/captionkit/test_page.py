@@ -119,7 +119,7 @@ def report(*words: object, where: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         cwd=where,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        timeout=120,
+        timeout=900,
     )
 
 
