@@ -5,12 +5,45 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 _EVERY = 30.0
 """Seconds between two lines in a file."""
 _UP = re.compile(r"\x1b\[[0-9;]*A")
 """What moves a terminal's cursor up, to another bar."""
+
+_SOON = 2.0
+"""Seconds that something may take without anything being shown."""
+_SCALED = frozenset({"B"})
+"""Units of which thousands are written with a prefix."""
+
+
+@contextmanager
+def progress(
+    does: str, unit: str, total: int | None, *, show: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Yield what takes note of an amount that is done; ``total`` is that of everything, None when nobody
+    knows it. What ends at once shows nothing."""
+    from tqdm import tqdm  # Here, as processes that only read pictures do without it.
+
+    scaled = unit in _SCALED
+    with tqdm(
+        total=total,
+        desc=does,
+        unit=unit if scaled else f" {unit}",
+        unit_scale=scaled,
+        leave=False,
+        delay=_SOON,
+        disable=not show,
+        **bar_style(),
+    ) as bar:
+
+        def done(amount: int) -> None:
+            bar.update(amount)
+
+        yield done
 
 
 def bar_style(stream: TextIO | None = None) -> dict[str, Any]:

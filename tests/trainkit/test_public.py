@@ -28,7 +28,7 @@ def imports(path: Path) -> Iterator[tuple[str, list[str]]]:
             yield from ((alias.name, []) for alias in node.names)
 
 
-AROUND_DATA = ("captionkit.readers", "captionkit.writers", "captionkit.pictures", "captionkit.progress")
+AROUND_DATA = ("captionkit.readers", "captionkit.writers", "captionkit.pictures")
 """What `prepare` reads and writes with: formats, not captions. Beside these trainkit knows the front door."""
 PUBLIC = ("captionkit.policies", "captionkit.prose.agreement")
 """Public modules that the front door leaves out, because they cost time to import."""

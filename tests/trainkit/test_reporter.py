@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tqdm import tqdm
 
-from trainkit.progress import bar_style
+from trainkit.progress import bar_style, progress
 from trainkit.stall import Stall
 from trainkit.waiting import Waiting, remedy
 from trainkit.whole_file import read_object, write_whole
@@ -43,6 +43,22 @@ def test_a_bar_in_a_file_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch)
     # 100 seconds: at the beginning, after 30, 60 and 90, and at the end; and one of the inner bar.
     assert len([line for line in lines if line.startswith("training")]) == 5
     assert "1000/1000" in lines[-1]
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(20, 0), (100, 3)])
+def test_what_takes_long_is_told_of_in_a_file(
+    seconds: int, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A batch job that prepared three million pictures said nothing for hours."""
+    clock = [1000.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: clock[0])
+    with progress("reading", "pictures", 1000) as done:
+        for _ in range(1000):
+            clock[0] += seconds / 1000
+            done(1)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == lines
+    assert all(line.startswith("reading: ") and "/1000 [" in line for line in told)
 
 
 def test_a_bar_on_a_terminal_is_a_bar() -> None:

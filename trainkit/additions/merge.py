@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from captionkit import CaptionkitError
-from captionkit.progress import progress
 from captionkit.readers.parallel import usable_cores
 from trainkit.additions.addition import PERSON
 from trainkit.additions.places import additions_in, check_prepared, file_of
@@ -21,6 +19,7 @@ from trainkit.prepare.merged import MergedRows, merge_rows
 from trainkit.prepare.parts import PartWriter
 from trainkit.prepare.settings import rows_per_part
 from trainkit.prepared import SUMMARY, Added, Prepared, read_prepared, some
+from trainkit.progress import progress
 
 _SHOWN = 5
 """So many damaged lines are named."""
@@ -90,7 +89,7 @@ def merge_additions(
 
 def _merge(folder: OutFolder, before: Prepared, processes: int, show: bool) -> MergedRows:
     writer = PartWriter(folder.new, rows_per_part(before.settings), by_content=True)
-    with progress("adding", "rows", before.rows) if show else nullcontext(_unseen) as done:
+    with progress("adding", "rows", before.rows, show=show) as done:
         merged = merge_rows(
             folder.path,
             folder.path,
@@ -104,7 +103,3 @@ def _merge(folder: OutFolder, before: Prepared, processes: int, show: bool) -> M
     write_flushed(folder.new / SUMMARY, json.dumps(told, indent=2) + "\n")
     folder.finish()
     return merged
-
-
-def _unseen(amount: int) -> None:
-    """Nobody watches."""

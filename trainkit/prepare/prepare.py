@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from captionkit import CaptionkitError
-from captionkit.progress import progress
 from captionkit.readers import open_source
 from captionkit.readers.folder import FolderSource
 from captionkit.readers.open import Format
@@ -30,6 +28,7 @@ from trainkit.prepare.problems import Fault
 from trainkit.prepare.scan import Scan, problem_of
 from trainkit.prepare.settings import PrepareConfig
 from trainkit.prepared import SUMMARY, Added
+from trainkit.progress import progress
 
 _PER_BLOCK, _HEADERS_PER_BLOCK = 100, 500
 """Pictures of a folder that one process takes at a time, with pixels decoded and without: half a second's
@@ -67,8 +66,8 @@ def prepare(
     """Write the prepared manifest of ``data`` into the folder ``out``.
 
     ``processes`` is how many read pictures, None for one a core; what is written does not depend on it. A run
-    that was killed goes on, one that is repeated reads only pictures that changed. ``show`` draws a progress
-    bar on a terminal.
+    that was killed goes on, one that is repeated reads only pictures that changed. ``show`` tells of
+    progress.
 
     Additions that the folder holds (`trainkit.additions`) come into it again.
 
@@ -81,7 +80,6 @@ def prepare(
     if not root.is_dir():
         raise TrainkitError(f"no such folder: {root}; --root is where paths of pictures begin")
     scan = Scan(Path(os.path.abspath(root)), settings, out / WORK / "measured")
-    watch = progress if show else _no_progress
     with out_folder(out) as folder, spools(folder) as found:
         additions = bool(additions_in(out))
         rows_in = folder.base if additions else folder.new
@@ -95,12 +93,12 @@ def prepare(
                 sums.problem(problem := problem_of(error, scan.root))
                 tell(problem)
 
-            with watch("reading", source.unit, total) as done:
+            with progress("reading", source.unit, total, show=show) as done:
                 cores = processes or usable_cores()
                 collect(found, source, scan, folder, processes=cores, report=listed, done=done)
             writer = PartWriter(rows_in, settings.rows_per_part)
             assembly = Assembly(found, settings, writer, sums, tell)
-            with watch("writing", "rows", found.num_rows) as done:
+            with progress("writing", "rows", found.num_rows, show=show) as done:
                 assembly.run(done)
         if not sums.rows:
             raise TrainkitError(_nothing_usable(sums))
@@ -121,7 +119,7 @@ def prepare(
         page = report_page(str(data), scan.root, settings, sums, assembly.fingerprint)
         write_flushed(folder.new / "report.html", page)
         if additions:
-            with watch("adding", "rows", sums.rows) as done:
+            with progress("adding", "rows", sums.rows, show=show) as done:
                 prepared = _with_additions(prepared, settings, folder, cores, done)
         write_flushed(folder.new / SUMMARY, _manifest(prepared, settings))
         folder.finish()
@@ -198,12 +196,6 @@ def _total(source: Source) -> int | None:
                 total += block.amount
                 counted(block.amount)
     return total
-
-
-@contextmanager
-def _no_progress(does: str, unit: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Nobody watches."""
-    yield lambda amount: None
 
 
 def _unheard(error: CaptionkitError) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -20,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from captionkit.progress import progress
 from trainkit.errors import TrainkitError
 from trainkit.manifest_pictures import ManifestPictures
+from trainkit.progress import progress
 from trainkit.tagging.label import Label
 from trainkit.tagging.scored import scored
 from trainkit.tagging.tagger import Tagger
@@ -103,7 +102,7 @@ def score_rows(
     problems: list[str] = []
     saved = time.monotonic()
     try:
-        with progress("scoring", "pictures", len(missing)) if show else nullcontext(_unseen) as done:
+        with progress("scoring", "pictures", len(missing), show=show) as done:
             for one in scored(pictures, missing, _Raw(tagger), batch=batch):
                 done(1)
                 if one.scores is None:
@@ -155,7 +154,3 @@ class _Raw(Tagger):
         if isinstance(self._tagger, TrainedTagger):
             return self._tagger.logits(batch)
         return np.clip(self._tagger.scores(batch), 0.0, 1.0)
-
-
-def _unseen(amount: int) -> None:
-    """Nobody looks at the progress."""
