@@ -59,12 +59,17 @@ class Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Take over the signals; afterwards they do what they did before. For the main thread only."""
+        """Take over the signals; afterwards they do what they did before, unless `Stopped` is on its way: the
+        process ends, and the echo of its signal must not take its status away. For the main thread only."""
         before = {number: signal.signal(number, self._hear) for number in _HEARD}
+        stopped = False
         try:
             yield self
+        except Stopped:
+            stopped = True
+            raise
         finally:
-            for number, handler in before.items():
+            for number, handler in () if stopped else before.items():
                 signal.signal(number, handler)
 
     def noting(self, steps: Iterable[T]) -> Iterator[T]:

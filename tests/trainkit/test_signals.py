@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,13 +15,13 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from tests.trainkit.processes import PATIENCE, command, environment, steps_logged, write_run
+from tests.trainkit.processes import PATIENCE, command, environment, quiet_port, steps_logged, write_run
 from tests.trainkit.tiny import run_data
 from trainkit.checkpoint import read_progress
 from trainkit.log import read_log
 from trainkit.reporter import Reporter
 from trainkit.run_file import make_run
-from trainkit.signals import STATUS, Stop, Stopped
+from trainkit.signals import _ECHO, STATUS, Stop, Stopped
 from trainkit.train import Result, train
 
 
@@ -32,21 +31,27 @@ def _no_accelerator_left_over() -> None:
 
 
 LOOP = """
-import sys, time
+import os, signal, sys, time
+from trainkit import signals
 from trainkit.signals import Stop, Stopped
 
-stop = Stop()
+stop, how = Stop(), sys.argv[1]
+if how != "does not answer":
+    signals._ECHO = 600.0  # However long a busy machine takes from the first signal to the second.
 try:
     with stop.listening():
         print("ready", flush=True)
-        if sys.argv[1] == "outside":
-            time.sleep(60)
-        for step in stop.noting(range(600)):
+        if how == "outside":
+            time.sleep(600)
+        for step in stop.noting(range(6000)):
             print("step", flush=True)
             time.sleep(0.1)
-            if sys.argv[1] == "answers" and stop.asked:
-                raise Stopped(stop.asked, f"after {step} steps")
+            if stop.asked:
+                print("noted", flush=True)
+                if how == "answers":
+                    raise Stopped(stop.asked, f"after {step} steps")
 except Stopped as stopped:
+    os.kill(os.getpid(), signal.SIGTERM)  # The last moment at which an echo can come.
     print(stopped.explain(), flush=True)
     sys.exit(stopped.status)
 """
@@ -58,11 +63,15 @@ def loop(tmp_path: Path, how: str) -> subprocess.Popen[str]:
     script.write_text(LOOP)
     words = [sys.executable, str(script), how]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment())
-    assert process.stdout is not None
-    wanted = "ready" if how == "outside" else "step"
-    while process.stdout.readline().strip() != wanted:
-        pass
+    read_to(process, "ready" if how == "outside" else "step")
     return process
+
+
+def read_to(process: subprocess.Popen[str], wanted: str) -> None:
+    """Until a process says something."""
+    assert process.stdout is not None
+    while (line := process.stdout.readline()).strip() != wanted:
+        assert line, "it ended and never said so"
 
 
 @pytest.mark.parametrize("number", STATUS)
@@ -78,10 +87,13 @@ def test_outside_of_the_loop_a_signal_ends_the_process_with_its_status(
 
 
 def test_in_the_loop_it_is_noted_and_its_echo_is_no_second_one(tmp_path: Path) -> None:
-    # A launcher hands on what its processes have got themselves: two signals within a moment are one.
+    # A launcher hands on what its processes have got themselves: two signals within a moment are one, also
+    # where the second one comes when the first is answered already.
     with loop(tmp_path, "answers") as process:
+        process.send_signal(signal.SIGSTOP)
         process.send_signal(signal.SIGUSR1)
         process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
         said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 75
     assert "SIGUSR1: stopped after " in said
@@ -90,9 +102,8 @@ def test_in_the_loop_it_is_noted_and_its_echo_is_no_second_one(tmp_path: Path) -
 def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
     with loop(tmp_path, "does not answer") as process:
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        assert process.poll() is None
-        time.sleep(2.0)
+        read_to(process, "noted")
+        time.sleep(_ECHO + 0.1)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGTERM
@@ -104,7 +115,7 @@ def _asked_at_one(step: int) -> None:
 
 
 def test_who_does_not_listen_is_never_asked() -> None:
-    stop = Stop()
+    before, stop = signal.getsignal(signal.SIGUSR1), Stop()
     assert list(stop.noting(range(3))) == [0, 1, 2]
     assert stop.asked is None
     assert stop.waited() == 0
@@ -117,7 +128,7 @@ def test_who_does_not_listen_is_never_asked() -> None:
         assert (
             stop.agreed([a + b for a, b in zip(stop.votes(), Stop().votes(), strict=True)]) == signal.SIGUSR1
         )
-    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGUSR1) == before
 
 
 SETTINGS: dict[str, Any] = {
@@ -280,10 +291,7 @@ def test_of_two_processes_one_is_asked_and_both_stop_after_the_same_step(
     tmp_path: Path, tiny_model: Path, pictures: Path
 ) -> None:
     run_file, out = write_run(tmp_path, tiny_model, pictures, samples=4000, batch=2), tmp_path / "out"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(quiet_port())}
     ranks = [
         started(command("train", run_file), **group, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in (0, 1)
     ]
