@@ -89,7 +89,10 @@ def caption_server(
 
 
 def order(url: str, *faults: Mapping[str, Any], **settings: Any) -> None:
-    """Replace the faults of a server; ``settings`` may be model, latency, text.
+    """Replace the faults of a server; ``settings`` may be model, latency, text, together, answers.
+
+    ``together`` lets requests wait until so many have been there at once, ``answers`` those that come after
+    so many answers: a test then knows what is on its way, however fast or slow the machine is.
 
     A fault is a table. Which requests it meets: "count" (how many; default all), "every" (each n-th of those
     that it could meet), "match" (text in the prompt), "path" ("models" for GET; default "chat"). What they
@@ -117,7 +120,7 @@ class _State:
     """What the server was told and what it has met."""
 
     def __init__(self, settings: argparse.Namespace) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.Condition()
         self.model, self.key, self.latency, self.text = (
             settings.model,
             settings.key,
@@ -125,7 +128,8 @@ class _State:
             settings.text,
         )
         self.faults: list[dict[str, Any]] = []
-        self.at_once = 0
+        self.together, self.answers = 0, 1 << 60
+        self.at_once = self.let_through = 0
         self.seen: dict[str, Any] = {
             "requests": 0,
             "answered": 0,
@@ -140,6 +144,7 @@ class _State:
             self.faults = [{"met": 0, "done": 0, **fault} for fault in orders.pop("faults")]
             for name, value in orders.items():
                 setattr(self, name, value)
+            self.lock.notify_all()
 
     def fault(self, path: str, prompt: str) -> dict[str, Any] | None:
         """The first fault that this request meets."""
@@ -161,6 +166,11 @@ class _State:
             self.seen["most_at_once"] = max(self.seen["most_at_once"], self.at_once)
             self.seen["bodies"].append(body)
             self.seen["headers"].append(headers)
+            self.lock.notify_all()
+            # After minutes it goes on: what was waited for will not come, and the test says so.
+            self.lock.wait_for(lambda: self.seen["most_at_once"] >= self.together, 300)
+            self.lock.wait_for(lambda: self.let_through < self.answers)
+            self.let_through += 1
 
     def leave(self) -> None:
         with self.lock:

@@ -22,7 +22,7 @@ from tests.trainkit.captioning.caption_runs import (
     write_run_file,
     written,
 )
-from tests.trainkit.captioning.caption_server import caption_server, seen
+from tests.trainkit.captioning.caption_server import caption_server, order, seen
 from tests.trainkit.processes import PATIENCE, command, environment, kill_when, run
 from trainkit.additions.places import file_of
 from trainkit.captioning.config import load_caption_run
@@ -55,20 +55,26 @@ def wait_for(ready: Callable[[], bool]) -> None:
 
 
 def test_a_killed_run_asks_again_only_what_was_on_its_way(manifest: Path, tmp_path: Path) -> None:
-    with caption_server(text=TEXT, latency=0.1) as url:
+    with caption_server(text=TEXT) as url:
+        order(url, answers=8)  # The next three are on their way, however long it takes to see that.
         backend = {"kind": "server", "urls": [url], "concurrency": AT_ONCE}
         path = write_run_file(tmp_path / "caption.toml", manifest, url, backend=backend)
         words = command("caption", path, "--json")
-        kill_when(words, lambda: len(written(manifest)) >= 5)
+        kill_when(words, lambda: len(written(manifest)) == 8)
         kept = seeds(written(manifest))
-        assert len(kept) >= 5
+        assert len(kept) == 8
         assert not file_of(manifest, "cog").exists()
         assert not any(captions(manifest).values())
 
         # Ctrl-C: what is on its way comes in, and the message says how to go on.
         with subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            order(url, answers=8 + AT_ONCE + 2)  # Those that the killed one had asked for come first.
             wait_for(lambda: len(written(manifest)) > len(kept) or process.poll() is not None)
             process.send_signal(signal.SIGINT)
+            heard = iter(process.stderr.readline, "")
+            assert any("SIGINT: finishing" in line for line in heard)
+            order(url, answers=1000)
             said = process.communicate(timeout=PATIENCE)[1]
         assert process.returncode == 130, said
         assert f"of {PICTURES} captions, which are kept; go on with the same command" in said

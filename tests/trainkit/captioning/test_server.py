@@ -20,7 +20,7 @@ from trainkit.captioning.sampling import Sampling
 from trainkit.captioning.server import ServerConfig
 from trainkit.captioning.server_failures import ServerError
 
-RETRY = {"first_wait": 0.02, "longest_wait": 0.1, "give_up_s": 20}
+RETRY = {"first_wait": 0.02, "longest_wait": 0.1, "give_up_s": 600}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ PASSING = st.sampled_from(
         {"choice": {"finish_reason": "abort"}},
         {"choice": {"message": None}},
         {"message": {"content": 3}},
-        {"wait": 0.6},
+        {"wait": 2.5},
     ]
 )
 
@@ -89,27 +89,38 @@ def test_every_request_is_answered_exactly_once_whatever_fails(
     server: str, faults: list[tuple[dict[str, Any], int, int]]
 ) -> None:
     order(server, *({**fault, "every": every, "count": count} for fault, every, count in faults))
-    check_all(ask(config(server, retry={"timeout": 0.4, "tries": 50}), 24), 24)
+    check_all(ask(config(server, retry={"timeout": 2, "tries": 100}), 24), 24)
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 8])
 def test_no_more_are_in_flight_than_is_said(concurrency: int) -> None:
     with caption_server(latency=0.03) as url:
-        order(url, {"status": 429, "every": 7}, {"end": "reset", "every": 11})
+        order(url, {"status": 429, "every": 7}, {"end": "reset", "every": 11}, together=concurrency)
         check_all(ask(config(url, concurrency=concurrency), 40), 40)
         assert seen(url)["most_at_once"] == concurrency
 
 
 def test_few_requests_are_shared_out() -> None:
-    with caption_server(latency=0.3) as one, caption_server(latency=0.3) as other:
+    with caption_server() as one, caption_server() as other:
+        order(one, together=4)
+        order(other, together=4)
         check_all(ask(config(one, other, concurrency=8), 8), 8)
         assert seen(one)["most_at_once"] == seen(other)["most_at_once"] == 4
 
 
 def test_a_fast_server_gets_more_of_the_work() -> None:
-    with caption_server(latency=0.02) as fast, caption_server(latency=0.2) as slow:
-        check_all(ask(config(fast, slow), 60), 60)
-        assert seen(fast)["answered"] > 3 * seen(slow)["answered"] > 0
+    with caption_server() as fast, caption_server() as slow:
+        order(fast, together=4)
+        order(slow, answers=0)
+        with config(fast, slow).open(Sampling()) as captioner:
+            answers = []
+            for answer in captioner.answers(requests(60)):
+                answers.append(answer)
+                if len(answers) == 48:  # So long the slow one is busy with four.
+                    assert (seen(slow)["requests"], seen(slow)["answered"]) == (4, 0)
+                    order(slow, answers=60)
+        check_all(answers, 60)
+        assert seen(slow)["answered"] >= 4
 
 
 def test_one_of_two_servers_dies() -> None:
@@ -141,11 +152,12 @@ def test_all_servers_gone_for_too_long_end_the_run_and_lose_no_answer() -> None:
     with running() as server, config(server.url, retry={"give_up_s": 0.5}).open(Sampling()) as captioner:
         answers = captioner.answers(requests(1000))
         first = list(itertools.islice(answers, 10))
-        server.kill()
         start = time.monotonic()
-        with pytest.raises(ServerError, match=r"no server has answered for 0\.5 s .*cannot be reached"):
+        server.kill()
+        reason = "cannot be reached|broke the connection"
+        with pytest.raises(ServerError, match=rf"no server has answered for 0\.5 s .*({reason})"):
             first.extend(answers)
-        assert 0.5 < time.monotonic() - start < 10
+        assert 0.5 < time.monotonic() - start < 100
         assert len({answer.key for answer in first}) == len(first) >= 10
 
 
@@ -170,7 +182,7 @@ def test_a_picture_that_the_server_fails_at_is_given_up_and_the_others_are_not(s
 def test_the_last_picture_that_kills_its_server_is_given_up_too(server: str) -> None:
     """Nothing is answered after it, so that by the rule for the others it would be asked again for ever."""
     order(server, {"end": "reset", "match": "Question 9,"})
-    settings = config(server, concurrency=1, retry={"tries": 3, "give_up_s": 0.7})
+    settings = config(server, concurrency=1, retry={"tries": 3})
     (bad,) = (answer for answer in ask(settings, 10) if answer.problem)
     assert bad.key == 9
     assert "broke the connection" in str(bad.problem)
@@ -187,10 +199,10 @@ def test_a_busy_server_costs_no_request_its_tries(server: str) -> None:
 
 
 def test_an_answer_that_does_not_come_is_not_waited_for(server: str) -> None:
-    order(server, {"wait": 20, "count": 1})
+    order(server, {"wait": 600, "count": 1})
     start = time.monotonic()
-    check_all(ask(config(server, retry={"timeout": 1}), 8), 8)
-    assert 1 < time.monotonic() - start < 15
+    check_all(ask(config(server, retry={"timeout": 2}), 8), 8)
+    assert 2 < time.monotonic() - start < 300
 
 
 def test_retry_after_is_waited_for(server: str) -> None:
@@ -344,18 +356,18 @@ def test_rates_are_kept(server: str) -> None:
 
 
 def test_close_may_come_twice_and_stops_what_is_under_way() -> None:
-    with caption_server(latency=5) as url:
+    with caption_server() as url:
+        order(url, answers=0)
         captioner = config(url).open(Sampling())
         with ThreadPoolExecutor(1) as thread:
-            answering = thread.submit(list, captioner.answers(requests(8)))
-            while not seen(url)["requests"]:
+            answering = thread.submit(list, captioner.answers(requests(4)))
+            while seen(url)["requests"] < 4:
+                assert not answering.done()
                 time.sleep(0.01)
-            start = time.monotonic()
             captioner.close()
             captioner.close()
             with pytest.raises(ServerError, match="closed while it answered"):
                 answering.result()
-        assert time.monotonic() - start < 4
 
 
 def test_the_cost_is_that_of_both_directions() -> None:

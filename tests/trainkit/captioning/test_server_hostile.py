@@ -60,12 +60,14 @@ def test_a_rest_of_years_is_not_waited_for() -> None:
             url,
             {"status": 429, "headers": {"Retry-After": "9" * 30}, "match": "Question 0,"},
             {"wait": 0.4, "match": "Question"},
+            together=4,
         )
         with config(url, retry={"give_up_s": 0.6}).open(Sampling()) as captioner:
             answers: list[Answer] = []
             with pytest.raises(ServerError, match="no server has answered for"):
                 answers.extend(captioner.answers(requests(4)))
-            assert sorted(answer.key for answer in answers) in ([], [1, 2, 3])
+            # Those that a slow machine has not answered in these 0.6 s are given up as well.
+            assert {answer.key for answer in answers} <= {1, 2, 3}
             (note,) = captioner.take_notes()  # type: ignore[attr-defined]
             assert "s of rest" in note
 
@@ -151,7 +153,7 @@ def test_what_happens_to_servers_is_told_while_no_answer_comes(
             answers = captioner.answers(requests(3))
             with meter, meter.telling(captioner):
                 captioner._loop.submit(captioner._asking.answer(next(requests(1))))  # type: ignore[attr-defined]
-                told, end = "", time.monotonic() + 60
+                told, end = "", time.monotonic() + 600
                 while "asks for 20 s of rest" not in told and time.monotonic() < end:
                     told += capsys.readouterr().err
                     time.sleep(0.02)
