@@ -7,17 +7,15 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from captionkit import Record
-from tests.trainkit.processes import environment
+from tests.trainkit.processes import PATIENCE, environment
 from tests.trainkit.tagging.foreign import COLOURS, write_colours, write_wd
 from trainkit.additions.finished import read_additions
 from trainkit.cli import main
@@ -303,16 +301,27 @@ def test_a_plain_table_is_refused(tmp_path: Path, tagger: Path, capsys: pytest.C
     assert str(tmp_path / "none") in capsys.readouterr().err
 
 
-def _start(*words: object, processes: int = 1) -> subprocess.Popen[str]:
-    launcher: list[Any] = [sys.executable, "-m"]
-    if processes > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        launcher += ["torch.distributed.run", "--nproc_per_node", processes, "--master_port", port, "-m"]
-    command = [*launcher, "trainkit", "tagger", "apply", *words]
+_STANDS_STILL = """
+import itertools, sys, time
+import onnxruntime
+from trainkit.cli import main
+
+run, number = onnxruntime.InferenceSession.run, itertools.count()
+
+def slow(session, *asked):
+    if next(number) >= 40:
+        time.sleep(3600)
+    return run(session, *asked)
+
+onnxruntime.InferenceSession.run = slow
+sys.exit(main(sys.argv[1:]))
+"""
+"""trainkit with a model that does not get beyond its 40th batch, so that a kill meets it in the middle."""
+
+
+def _start(*launcher: str, words: list[object]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [str(word) for word in command],
+        [sys.executable, *launcher, "tagger", "apply", *map(str, words)],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -323,22 +332,24 @@ def _start(*words: object, processes: int = 1) -> subprocess.Popen[str]:
 def test_killed_and_gone_on_with_by_two_processes(
     tmp_path: Path, tagger: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manifest, words = _prepared(tmp_path, 120), [*_WRITE, "--batch", "1"]
+    manifest = _prepared(tmp_path, 120)
+    words: list[object] = [tagger, manifest, *_WRITE, "--batch", "1"]
     journal = manifest / "additions" / ".wd" / "rank-00000.jsonl"
-    process = _start(tagger, manifest, *words)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if journal.exists() and journal.read_bytes().count(b"\n") > 5:
-            break
-        time.sleep(0.002)
+    process = _start("-c", _STANDS_STILL, words=words)
+    end = time.monotonic() + PATIENCE
+    while not journal.exists() or journal.read_bytes().count(b"\n") <= 5:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "the process does not get on"
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = journal.read_bytes().count(b"\n") - 1
     assert 0 < done < 120, "killed in the middle"
     assert not any(_added(manifest).values()), "the manifest is as it was"
 
-    both = _start(tagger, manifest, *words, processes=2)
-    out, err = both.communicate(timeout=240)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "trainkit"]
+    both = _start(*launcher, words=words)
+    out, err = both.communicate(timeout=PATIENCE)
     assert both.returncode == 0, err
     assert out.count("report: ") == 1, "one of them speaks"
     assert f"({done} of them by an earlier start)" in out
