@@ -126,11 +126,13 @@ from trainkit.watchdog import Watchdog
 def waiting_for_a_disk(seconds):
     time.sleep(seconds)
 
-dog = Watchdog(Path(sys.argv[1]), int(sys.argv[2]), 2, 1)
+print("imported", flush=True)
+sys.stdin.readline()
+dog = Watchdog(Path(sys.argv[1]), int(sys.argv[2]), 2, float(sys.argv[4]))
 how = sys.argv[3]
 if how == "gets on":
-    for step in range(60):
-        dog.doing(f"validation of picture {step}", 8)
+    while not (Path(sys.argv[1]) / "ranks" / "done").exists():
+        dog.doing("validation of a picture", 8)
         time.sleep(0.1)
 elif how == "hangs":
     dog.doing("waiting for pictures of step 812", 8)
@@ -138,24 +140,36 @@ elif how == "hangs":
 else:
     dog.doing("backward pass of step 812", 8)
     dog.doing("adding up the losses", waits=True)
-    time.sleep(600 if how == "waits" else 6)
+    time.sleep(600 if how == "waits" else 8)
+    (Path(sys.argv[1]) / "ranks" / "done").touch()
 dog.close()
 """
 
 
 @contextlib.contextmanager
-def members(tmp_path: Path, *how: str) -> Iterator[list[subprocess.Popen[str]]]:
-    """Two processes of a run whose time-out is a second; killed when the test leaves them."""
+def members(tmp_path: Path, *how: str, timeout: int = 1) -> Iterator[list[subprocess.Popen[str]]]:
+    """Two processes of a run with a time-out in seconds, which begin together; killed when the test leaves
+    them."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", MEMBER, str(tmp_path), str(rank), act],
+            [sys.executable, "-c", MEMBER, str(tmp_path), str(rank), act, str(timeout)],
             env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank, act in enumerate(how)
     ]
     try:
+        # Starting takes a busy machine longer than the time-out: none begins before all are there.
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "imported\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
         yield processes
     finally:
         for process in processes:
@@ -191,7 +205,8 @@ def test_a_stopped_process_is_named_by_the_other(tmp_path: Path) -> None:
 def test_one_that_waits_for_longer_than_the_time_out_is_left_alone_while_the_other_gets_on(
     tmp_path: Path,
 ) -> None:
-    with members(tmp_path, "gets on", "waits for a while") as both:
+    # It looks at the other one once, four seconds long; that one stays until it is done.
+    with members(tmp_path, "gets on", "waits for a while", timeout=2) as both:
         assert [process.communicate(timeout=PATIENCE)[1] for process in both] == ["", ""]
     assert [process.returncode for process in both] == [0, 0]
     last = [json.loads((tmp_path / "ranks" / f"{rank}.json").read_text()) for rank in (0, 1)]
