@@ -123,6 +123,24 @@ def test_it_learns_what_is_in_the_pictures_and_its_folder_stands_alone(
     )
 
 
+STANDS_STILL = """
+import itertools, sys, time
+import accelerate
+from trainkit.cli import main
+
+backward, number = accelerate.Accelerator.backward, itertools.count()
+
+def slow(*asked):
+    if next(number) >= 12:
+        time.sleep(3600)
+    return backward(*asked)
+
+accelerate.Accelerator.backward = slow
+sys.exit(main(sys.argv[1:]))
+"""
+"""trainkit on a machine that does not get beyond twelve steps, so that a kill meets it in the middle."""
+
+
 @pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_bit(manifest: Path, tmp_path: Path) -> None:
     told = settings(manifest, tmp_path / "killed", checkpoint_every=8, epochs=3)
@@ -130,7 +148,7 @@ def test_a_killed_training_goes_on_to_the_bit(manifest: Path, tmp_path: Path) ->
     run = write_run(tmp_path / "killed.toml", told)
     log_file = tmp_path / "killed" / "log.jsonl"
     processes.kill_when(
-        processes.command("tagger", "train", run),
+        [sys.executable, "-c", STANDS_STILL, "tagger", "train", str(run)],
         lambda: log_file.exists() and log_file.read_text().count("loss") >= 7,
     )
     # Where the kill came, fewer steps were done than there are.
