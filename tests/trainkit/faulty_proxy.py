@@ -1,11 +1,12 @@
 """An HTTP server that hands requests on to another, slowly or wrongly when it is told to.
 
-Usage: python faulty_proxy.py PORT TARGET ORDERS
+Usage: python faulty_proxy.py TARGET ORDERS
 
-ORDERS is a JSON file, read at every request: ``status`` is answered in place of an answer to GETs with
-``only`` in their path (default all), for the next ``count`` (default without end) ``after`` so many;
-``latency`` seconds pass before any answer; ``hang`` waits with every GET for so many seconds and then closes;
-``cut`` sends only half of what there is. Every request is noted in ORDERS with the suffix .log.
+It prints the port that it listens on, which the system chooses. ORDERS is a JSON file, read at every request:
+``status`` is answered in place of an answer to GETs with ``only`` in their path (default all), for the next
+``count`` (default without end) ``after`` so many; ``hang`` waits with every GET for so many seconds and then
+closes; ``cut`` sends only half of what there is; ``together`` lets every GET wait until so many have come.
+Every request is noted in ORDERS with the suffix .log.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-PORT, TARGET, ORDERS = int(sys.argv[1]), urlsplit(sys.argv[2]).netloc, Path(sys.argv[3])
+TARGET, ORDERS = urlsplit(sys.argv[1]).netloc, Path(sys.argv[2])
 _LOCK = threading.Lock()
 _ASKED: dict[str, int] = {}
 """GETs since an order was given, by the order."""
+_GATES: dict[str, threading.Barrier] = {}
+"""Where GETs wait for each other, by the order."""
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -35,7 +38,9 @@ class Proxy(BaseHTTPRequestHandler):
         orders = json.loads(text)
         with _LOCK:
             asked = _ASKED[text] = _ASKED.get(text, 0) + 1
-        time.sleep(orders.get("latency", 0))
+            gate = _GATES.setdefault(text, threading.Barrier(orders.get("together", 1)))
+        if self.command == "GET":
+            gate.wait(600)
         if self.command == "GET" and "hang" in orders:
             time.sleep(orders["hang"])
             self.close_connection = True
@@ -46,7 +51,7 @@ class Proxy(BaseHTTPRequestHandler):
             self._answer(orders["status"], {"Content-Type": "application/xml"}, _SLOW_DOWN)
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        there = http.client.HTTPConnection(TARGET, timeout=60)
+        there = http.client.HTTPConnection(TARGET, timeout=600)
         there.request(self.command, self.path, body, dict(self.headers))
         response = there.getresponse()
         data = response.read()
@@ -79,4 +84,6 @@ _OWN = {"content-length", "transfer-encoding", "connection", "date", "server"}
 if __name__ == "__main__":
     ThreadingHTTPServer.daemon_threads = True
     ThreadingHTTPServer.request_queue_size = 256
-    ThreadingHTTPServer(("127.0.0.1", PORT), Proxy).serve_forever()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        print(server.server_port, flush=True)
+        server.serve_forever()

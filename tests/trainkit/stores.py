@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
+import select
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.trainkit.processes import PATIENCE
 from tests.trainkit.tiny import ROOT
 from trainkit.prepare import PrepareConfig, prepare
 
@@ -25,6 +25,15 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
 }
 BUCKET = "pictures"
+
+_MOTO = """
+import threading
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+threading.Event().wait()
+"""
 
 
 def need_s3() -> None:
@@ -36,7 +45,7 @@ def need_s3() -> None:
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
     """The URL of an empty S3 server with one bucket."""
-    with _server("-m", "moto.server", "-H", "127.0.0.1", "-p", "{port}") as url:
+    with _server("-c", _MOTO) as url:
         file_system(url).mkdir(BUCKET)
         yield url
 
@@ -46,7 +55,7 @@ def proxy(target: str, orders: Path) -> Iterator[str]:
     """The URL of a server that hands everything on to ``target``, as ``orders`` says: see faulty_proxy.py."""
     if not orders.exists():
         order(orders)
-    with _server(str(ROOT / "tests/trainkit/faulty_proxy.py"), "{port}", target, str(orders)) as url:
+    with _server(str(ROOT / "tests/trainkit/faulty_proxy.py"), target, str(orders)) as url:
         yield url
 
 
@@ -65,19 +74,15 @@ def answered(orders: Path) -> list[list[Any]]:
 
 @contextlib.contextmanager
 def _server(*words: str) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, *(word.replace("{port}", str(port)) for word in words)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    """The URL of a process that prints its port when it listens: a port that we chose before could meanwhile
+    be somebody else's."""
+    command = [sys.executable, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
-            end = time.monotonic() + 60
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                assert process.poll() is None, f"{command} ended by itself"
-                assert time.monotonic() < end, f"{command} does not listen"
-                time.sleep(0.02)
+            assert process.stdout is not None
+            assert select.select([process.stdout], [], [], PATIENCE)[0], f"{command} does not listen"
+            port = process.stdout.readline().strip()
+            assert port, f"{command} ended by itself"
             yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()

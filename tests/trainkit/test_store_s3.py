@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.trainkit.processes import PATIENCE, command, environment, write_run
+from tests.trainkit.processes import PATIENCE, command, write_run
+from tests.trainkit.processes import run as run_to_the_end
 from tests.trainkit.stores import (
     BUCKET,
     CREDENTIALS,
@@ -68,7 +68,8 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def at(url: str, **settings: Any) -> StoreConfig:
-    return StoreConfig(options={"endpoint_url": url}, **{"first_wait": 0.05, "patience": 10} | settings)
+    """Asks again at once, and for long; the patience of a test that waits for its end is its own."""
+    return StoreConfig(options={"endpoint_url": url}, **{"first_wait": 0.05, "patience": PATIENCE} | settings)
 
 
 def places(manifest: Path) -> list[Place]:
@@ -93,7 +94,6 @@ def test_what_will_not_pass_is_told_at_once(both: Set, tmp_path: Path) -> None:
     with proxy(both.server, orders) as url:
         store = Store(at(url, first_wait=30))
         (first, *_) = places(both.far)
-        began = time.monotonic()
         for place, reason in (
             (Place(f"s3://{BUCKET}/set/gone.png"), "is not there"),
             (Place("s3://no-such-bucket/gone.png"), "is not there"),
@@ -105,10 +105,10 @@ def test_what_will_not_pass_is_told_at_once(both: Set, tmp_path: Path) -> None:
         order(orders, status=403)
         with pytest.raises(PictureError, match=r"access was refused \(403\)"):
             store.read(first)
-        assert time.monotonic() - began < 20
         # Asked once each: neither we nor the libraries below try again.
-        gets = [path for _, method, path in answered(orders) if method == "GET"]
-        assert len([path for path in gets if "gone" in path]) == 2
+        gets = [(status, path) for status, method, path in answered(orders) if method == "GET"]
+        assert len([path for _, path in gets if "gone" in path]) == 2
+        assert len([path for status, path in gets if status == 403]) == 1
         assert not store.take_trouble()
 
 
@@ -128,7 +128,7 @@ def test_what_passes_is_asked_for_again_and_counted(
         assert len([1 for status, *_ in answered(orders) if status == fault["status"]]) == 12
         assert str(fault["status"]) in str(trouble)
         assert trouble.waited > 0
-        assert capsys.readouterr().err.count("asking again for up to 10 s") >= 1
+        assert capsys.readouterr().err.count(f"asking again for up to {PATIENCE:g} s") >= 1
 
 
 def test_answers_that_are_cut_short_or_never_come(both: Set, tmp_path: Path) -> None:
@@ -137,9 +137,10 @@ def test_answers_that_are_cut_short_or_never_come(both: Set, tmp_path: Path) -> 
     order(orders)
     with proxy(both.server, orders) as url:
         whole = Store(at(url)).read(place)
-        for fault in ({"cut": True}, {"hang": 2}):
-            store = Store(at(url, timeout=1, patience=3))
-            assert store.read(place) == whole  # On a busy machine the first request takes all of a patience.
+        # Where nothing hangs, no answer is too late: on a busy machine the first one takes all of a patience.
+        for fault, timeout, patience in (({"cut": True}, PATIENCE, 3), ({"hang": 60}, 2, 4)):
+            store = Store(at(url, timeout=timeout, patience=patience))
+            assert store.read(place) == whole
             order(orders, **fault)
             with pytest.raises(StoreError, match="handed over nothing"):
                 store.read(place)
@@ -152,12 +153,12 @@ def test_one_broken_object_among_good_ones_is_a_broken_picture(both: Set, tmp_pa
     orders = tmp_path / "orders.json"
     order(orders, status=503, only="001.tar")
     with proxy(both.server, orders) as url:
-        store = Store(at(url, patience=2.0, first_wait=0.5))
+        store = Store(at(url, patience=4.0, first_wait=0.5))
         found = list(store.fetch(places(both.far)))
         # Having waited once for the tar is enough for all that lies in it.
-        began = time.monotonic()
+        assert store.take_trouble()
         again = list(store.fetch(places(both.far)[7:14]))
-        assert time.monotonic() - began < 1.5
+        assert not store.take_trouble()
         assert all(isinstance(outcome, PictureError) for outcome in again)
         order(orders)
         assert all(isinstance(outcome, bytes) for outcome in store.fetch(places(both.far)))
@@ -177,7 +178,7 @@ def test_a_store_that_is_away_ends_in_time(both: Set, tmp_path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(StoreError) as caught:
             list(store.fetch(places(both.far)))
-        assert 0.9 < time.monotonic() - began < 15
+        assert time.monotonic() - began > 0.9
         message = str(caught.value)
         assert message.startswith(f"s3://{BUCKET} handed over nothing for ")
         assert "the store answered 503" in message
@@ -188,18 +189,12 @@ def test_a_store_that_is_away_ends_in_time(both: Set, tmp_path: Path) -> None:
 
 def test_several_are_on_their_way_at_once(both: Set, tmp_path: Path) -> None:
     orders = tmp_path / "orders.json"
-    order(orders, latency=0.2)
+    order(orders, together=8)  # None is answered before eight are there.
     with proxy(both.server, orders) as url:
         some = places(both.far)[:16]
-        took = {}
-        for threads in (1, 16):
-            store = Store(at(url, threads=threads))
-            store.read(some[0])  # The connection itself.
-            began = time.monotonic()
-            list(store.fetch(some))
-            took[threads] = time.monotonic() - began
-    assert took[1] > 16 * 0.2  # One after the other: each waits for itself.
-    assert took[16] < took[1] / 2
+        assert list(Store(at(url, threads=8)).fetch(some)) == list(
+            Store(at(url)).fetch(places(both.near)[:16])
+        )
 
 
 def _fetched(store: Store, wanted: list[Place], into: Any) -> None:
@@ -217,7 +212,7 @@ def test_forked_processes_make_their_own_connections(both: Set) -> None:
         process.start()
         pipes.append((process, ours))
     for process, ours in pipes:
-        assert ours.poll(60), "a forked process waits for a loop that it has not"
+        assert ours.poll(PATIENCE), "a forked process waits for a loop that it has not"
         assert ours.recv() == expected
         process.join()
     assert list(store.fetch(wanted)) == expected
@@ -229,7 +224,7 @@ def test_http_is_a_store_too(both: Set, tmp_path: Path) -> None:
     (place, *_) = places(both.far)
     expected = Store(at(both.server)).read(place)
     with proxy(both.server, orders) as url:
-        store = Store(StoreConfig(first_wait=0.05, patience=10))
+        store = Store(StoreConfig(first_wait=0.05, patience=PATIENCE))
         there = Place(f"{url}/{BUCKET}/set/000.tar", place.offset, place.length, place.digest, "m.png")
         assert store.read(there) == expected
         assert [count for _, count in store.take_trouble().failures] == [3]
@@ -300,31 +295,21 @@ def test_a_run_whose_store_never_comes_back_ends_with_a_message(
     both: Set, tiny_model: Path, tmp_path: Path
 ) -> None:
     orders = tmp_path / "orders.json"
-    order(orders)
+    order(orders, status=503, after=8 + 20)  # Eight are tried before a run begins; two steps and a half.
     with proxy(both.server, orders) as url:
         run = write_run(tmp_path / "far", tiny_model, both.far, samples=48, checkpoint_every=8)
         patience = f'data.store={{options={{endpoint_url="{url}"}}, first_wait=0.1, patience=2}}'
-        words = [patience, 'data.latents="live"', "data.workers=1"]
-        log = tmp_path / "far/out/log.jsonl"
-        with subprocess.Popen(
-            [*command("train", run), *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment(),
-        ) as process:
-            while not (log.exists() and log.read_text("utf-8")):
-                assert process.poll() is None
-                time.sleep(0.05)
-            order(orders, status=503)
-            said, _ = process.communicate(timeout=PATIENCE)
-        assert process.returncode not in (0, None)
+        words = [*command("train", run), patience, 'data.latents="live"', "data.workers=1"]
+        ended = run_to_the_end(words)
+        said = ended.stdout + ended.stderr
+        assert ended.returncode > 0
+        assert 1 <= len(logged(tmp_path / "far/out")) < 6, "it stopped in its middle"
         # Pictures that fail while one that was asked for before still arrives are taken for bad ones, and two
         # of them are too many; on a busy machine that comes first.
         ends = ("handed over nothing for", "pictures could not be read any more while training")
         assert any(end in said for end in ends), said
         assert "Traceback" not in said
         order(orders)
-        again = subprocess.run([*command("train", run), *words], env=environment(), timeout=120)
-        assert again.returncode == 0, "the same command goes on"
+        again = run_to_the_end(words)
+        assert again.returncode == 0, "the same command goes on: " + again.stderr[-2000:]
     assert len(logged(tmp_path / "far/out")) == 6
