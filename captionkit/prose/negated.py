@@ -70,7 +70,8 @@ _LONGEST = 4  # Words of a thing in a list.
 _TAIL = re.compile(rf" (?=(?:{_VERBS}|{_PLACES}|{_SEEN})\b)")
 _VERB = re.compile(rf" {_VERBS}\b")
 _SAYS_NOTHING = re.compile(
-    rf"(?: (?:(?:is|are|was|were|can be|to be|being) )?{_SEEN}| (?:in|within|of) (?:the|this) {_PICTURE}|"
+    rf"(?: (?:(?:is|are|was|were|can be|to be|being) )?{_SEEN}| (?:is|are|was|were) there|"
+    rf" (?:in|within|of) (?:the|this) {_PICTURE}|"
     rf" (?:on|in|around|over) (?:his|her|its|their|the)(?: own)? {_BODY}|"
     r" (?:on|in|around|over) (?:him|her|it|them))*\Z"
 )

@@ -53,8 +53,9 @@ def test_any_of_them_together_and_cut_off_are_cleaned_once(parts: list[str], bet
 @given(texts)
 def test_quotations_of_what_stays_are_never_rewritten(parts: list[str]) -> None:
     text = " ".join(parts)
-    known = re.findall(r'"([^"]*)"', text)
-    assert set(re.findall(r'"([^"]*)"', CLEAN.clean(text))) <= set(known)
+    # But for the bold that models put even into quotations.
+    known, left = (re.findall(r'"([^"]*)"', one.replace("**", "")) for one in (text, CLEAN.clean(text)))
+    assert set(left) <= set(known)
 
 
 # Each of these lost a fact, or came out as no English, before hostile eyes looked at the cleaner.

@@ -19,6 +19,10 @@ from captionkit.testing import SENTENCES
 
 CLEAN = CleanCaptions()
 texts = st.lists(st.sampled_from(SENTENCES) | st.text(max_size=25), max_size=8).map(" ".join)
+# Marks of emphasis stand within words, which without them are others: a__b__ is one, and becomes ab.
+plain_texts = st.lists(
+    st.sampled_from(SENTENCES) | st.text(st.characters(exclude_characters="*_`"), max_size=25), max_size=8
+).map(" ".join)
 
 
 @given(texts)
@@ -27,14 +31,14 @@ def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     assert CLEAN.clean(once) == once
 
 
-@given(texts)
+@given(plain_texts)
 def test_no_word_comes_in_but_a_verb_or_an_article(text: str) -> None:
     known = set(re.findall(r"\w+", text.casefold()))
     rewritten = {"is", "are", "was", "were", "has", "have", "a", "an"}
     assert set(re.findall(r"\w+", CLEAN.clean(text).casefold())) <= known | rewritten
 
 
-@given(texts)
+@given(plain_texts)
 def test_capitals_are_never_taken_away(text: str) -> None:
     capitals = {word for word in re.findall(r"\w+", CLEAN.clean(text)) if word[:1].islower()}
     assert capitals <= set(re.findall(r"\w+", text)) | {"is", "are", "was", "were", "has", "have", "a", "an"}
