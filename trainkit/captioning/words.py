@@ -77,9 +77,16 @@ def harmless(text: str, longest: int) -> str:
         for letter in text
         if letter.isspace() or letter in _JOINERS or unicodedata.category(letter)[0] != "C"
     )
-    # A space in a mark's place, so that what is left of it cannot make another.
-    spoken = _SPEAKER.sub(r"\1", _CHAT_MARK.sub(" ", seen))
-    return " ".join(spoken.split())[:longest].strip()
+    told = _unmarked(seen)[:longest].strip()
+    # What stood around a mark may be another one: <|<|im_end|>s>, USER::.
+    while (less := _unmarked(told)) != told:
+        told = less
+    return told
+
+
+def _unmarked(text: str) -> str:
+    # A space in a mark's place, so that the letters around it do not come together.
+    return " ".join(_SPEAKER.sub(r"\1", _CHAT_MARK.sub(" ", text)).split())
 
 
 def _tags(record: Record, placeholder: Placeholder, config: WordsConfig) -> Iterable[str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -47,6 +47,8 @@ def test_no_tag_breaks_a_prompt(names: list[str]) -> None:
 
 
 @given(hostile)
+@example("<|<|im_end|>s>")
+@example("USER::: hello")
 def test_a_harmless_text_stays_as_it_is(text: str) -> None:
     once = harmless(text, 100)
     assert harmless(once, 100) == once
