@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +26,7 @@ from torch import Tensor
 from trainkit.adapters import AdapterConfig, layer_of
 from trainkit.errors import ModelError
 from trainkit.loss import Prediction
+from trainkit.whole_file import replace_whole
 
 Dtype = Literal["fp32", "fp16", "bf16"]
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -139,12 +139,8 @@ def _stored(tensor: Tensor, dtype: Dtype) -> Tensor:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Under a temporary name, then renamed."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(save(tensors, metadata | file_hashes(tensors, metadata)))
-        partial.replace(path)
+        replace_whole(path, save(tensors, metadata | file_hashes(tensors, metadata)))
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise ModelError(f"the adapter could not be written to {path}: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from trainkit.config import RunConfig, caption_pipeline
 from trainkit.errors import TrainkitError
 from trainkit.optim import PARTS, PartName, learning_rate
 from trainkit.phases import Phase
+from trainkit.whole_file import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,9 +61,8 @@ def draw_plan(
         draw_crops(panels["crops"], abouts, _COLOURS)
         figure.suptitle(_heading(phases), x=0.01, ha="left", fontsize=11)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-        figure.savefig(partial, dpi=130)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            figure.savefig(partial, dpi=130, format=path.suffix.removeprefix(".") or "png")
     except (OSError, ValueError) as error:
         raise TrainkitError(f"the plan cannot be drawn to {path}: {error}") from error
     finally:

@@ -30,6 +30,7 @@ from trainkit.progress import bar_style
 from trainkit.samplers import SamplerName, make_sampler, rescaled_guidance
 from trainkit.schedule import ScheduleConfig
 from trainkit.text import Tokens, encode_chunks
+from trainkit.whole_file import whole_file
 
 _DECODED_AT_ONCE = 1024 * 1024
 """Pixels that the VAE decodes in one go: memory stays that of one large picture, however large the batch."""
@@ -253,6 +254,5 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 def save_picture(image: Image.Image, path: Path) -> None:
     """Write a PNG, its ``info["parameters"]`` within, under a temporary name and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    image.save(partial, format="PNG", pnginfo=text_chunk(image.info[KEY]) if KEY in image.info else None)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        image.save(partial, format="PNG", pnginfo=text_chunk(image.info[KEY]) if KEY in image.info else None)

@@ -6,8 +6,6 @@ metadata says what it is. It need not hold every tensor: what it lacks stays as 
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 
 from trainkit.errors import ModelError, TrainkitError
 from trainkit.modes import open_to_others
+from trainkit.whole_file import whole_file
 
 _SHOWN = 3
 """Names shown of a longer list."""
@@ -64,21 +63,13 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
     Raises TrainkitError when it cannot be written; a file that stood there before is then still whole.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    whole = {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in path.parent.glob(f".{path.name}.partial-*"):  # Of a process that was killed in here.
-            leftover.unlink(missing_ok=True)
-        save_file(
-            {key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, partial, dict(metadata)
-        )
-        open_to_others(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with whole_file(path, flushed=True, alone=True) as partial:
+            save_file(whole, partial, dict(metadata))
+            open_to_others(partial)
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise TrainkitError(f"{path} could not be written: {error}; free some space and try again") from error
 
 

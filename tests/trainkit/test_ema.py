@@ -368,7 +368,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(
 
 
 def test_a_killed_writers_leftover_goes_with_the_next_write(tmp_path: Path) -> None:
-    (tmp_path / ".w.safetensors.partial-1").write_bytes(b"half")
+    (tmp_path / ".w.safetensors.host-1.partial").write_bytes(b"half")
     write_weights(tmp_path / "w.safetensors", {"a": torch.ones(2)}, {})
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 

@@ -17,6 +17,7 @@ from trainkit.additions.rows import NO_ROW, RowIndex, newest
 from trainkit.errors import TrainkitError
 from trainkit.keys import key_of
 from trainkit.manifest import Manifest
+from trainkit.whole_file import whole_file
 
 
 def write_additions(
@@ -79,17 +80,12 @@ def raw_lines(lines: Lines, found: np.typing.NDArray[np.void]) -> Iterator[bytes
 
 
 def _replace(path: Path, header: Header, lines: Iterable[bytes]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as file:
+        with whole_file(path, flushed=True, alone=True) as partial, partial.open("wb") as file:
             file.write(header.line())
             for line in lines:
                 file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise TrainkitError(
             f"{path} cannot be written: {error.strerror or error}; what was made is kept: free some space, "
             "and the same command goes on"

@@ -17,6 +17,7 @@ from trainkit.export.metadata import About, made_at, usage_hint
 from trainkit.export.recipe import find_recipe, recipe_name, without_paths
 from trainkit.export.source import Source, phases
 from trainkit.export.tensor_file import write_text
+from trainkit.whole_file import whole_file
 
 _TOP_TAGS = 40
 
@@ -191,12 +192,8 @@ def _list(value: Any) -> list[str]:
 
 def _copy_picture(source: Path, target: Path) -> None:
     """A preview sheet without its metadata, which may hold more than is meant to be shown."""
-    partial = target.with_name(f".{target.name}.partial")
     try:
-        with Image.open(source) as picture:
+        with Image.open(source) as picture, whole_file(target) as partial:
             picture.convert("RGB").save(partial, format="PNG")
-        partial.replace(target)
     except OSError as error:
         raise ModelError(f"the preview sheet {source} cannot be copied to {target}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

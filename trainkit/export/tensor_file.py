@@ -8,10 +8,8 @@ the header, so its 64 characters are written last, over a placeholder of the sam
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ import torch
 from torch import Tensor
 
 from trainkit.errors import ModelError
+from trainkit.whole_file import replace_whole, whole_file
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Our names of the data types that a file can be written in."""
@@ -67,42 +66,25 @@ def write_tensors(
     With ``hash_key`` the hash also stands in the metadata under that name, with "0x" before it. The file
     appears under its name only when it is whole and on the disk. Raises ModelError when it cannot be written.
     """
-    for leftover in path.parent.glob(f".{path.name}.partial-*"):  # Of a process that was killed in here.
-        with contextlib.suppress(OSError):
-            leftover.unlink()
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            digest = _write(file, entries, tensors, metadata, hash_key)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with whole_file(path, flushed=True, alone=True) as partial, partial.open("wb") as file:
+            return _write(file, entries, tensors, metadata, hash_key)
     except OSError as error:
         raise ModelError(
             f"{path} could not be written: {error.strerror or error}; nothing was left behind. It needs "
             f"{sum(e.num_bytes for e in entries) / 1e6:,.1f} MB: choose a folder that can be written to and "
-            "has "
-            "the space"
+            "has the space"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-    return digest
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text beside the model, all or nothing. Raises ModelError when that cannot be done."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        replace_whole(path, text.encode("utf-8"))
     except OSError as error:
         raise ModelError(f"{path} could not be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def _write(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from trainkit.prepare.look import FORMATS
+from trainkit.whole_file import whole_file
 
 MEASURED = np.dtype(
     [
@@ -150,16 +150,12 @@ def _sort(unsorted: Path, measured: Path) -> None:
     # Of a picture that stands there more than once the last is the newest.
     last = np.append(keys[order][1:] != keys[order][:-1], True)
     order = order[last]
-    partial = measured.with_name(measured.name + ".partial")
     check = hashlib.blake2b(digest_size=_CHECK)
-    with partial.open("wb") as out:
+    with whole_file(measured, flushed=True, alone=True) as partial, partial.open("wb") as out:
         for at in range(0, len(order), 1 << 16):
             out.write(some := every[order[at : at + (1 << 16)]].tobytes())
             check.update(some)
         out.write(check.digest())
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(partial, measured)
 
 
 def _pieces(journal: Path) -> Iterator[bytes]:

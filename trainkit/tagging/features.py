@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from trainkit.progress import bar_style
 from trainkit.sealed import write_tensors
 from trainkit.tagging.backbone import Backbone
 from trainkit.tagging.preprocess import Preprocessing
+from trainkit.whole_file import whole_file
 
 _EVERY = 20.0
 """Seconds after which what is new is written."""
@@ -159,13 +159,11 @@ class FeatureCache:
     def _write(self, keys: list[int], features: Tensor) -> None:
         stored = torch.from_numpy(np.array(keys, np.uint64).view(np.int64))
         name = hashlib.blake2b(stored.numpy().tobytes(), digest_size=8).hexdigest()
-        partial = self.folder / f".{name}.partial-{os.getpid()}"
         try:
-            write_tensors(partial, {"keys": stored, "features": features})
-            open_to_others(partial)
-            partial.replace(self.folder / f"{name}.safetensors")
+            with whole_file(self.folder / f"{name}.safetensors") as partial:
+                write_tensors(partial, {"keys": stored, "features": features})
+                open_to_others(partial)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise CacheError(
                 f"features: {self.folder} cannot be written: {error.strerror or error}; free some space, or "
                 "give another features.cache"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from trainkit.errors import ModelError, TrainkitError
 from trainkit.modes import open_to_others
-from trainkit.sealed import flush, write_tensors
+from trainkit.sealed import write_tensors
 from trainkit.tagging.backbone import Backbone, Pool
 from trainkit.tagging.curves import EVALUATION
 from trainkit.tagging.label import Label
@@ -23,7 +22,7 @@ from trainkit.tagging.learned import Learned, write_learned
 from trainkit.tagging.outputs import Outputs, Temperatures
 from trainkit.tagging.preprocess import Preprocessing, preprocessing_of
 from trainkit.tagging.split import SplitConfig
-from trainkit.whole_file import replace_whole
+from trainkit.whole_file import replace_whole, whole_file
 
 ABOUT = "tagger.json"
 WEIGHTS = "model.safetensors"
@@ -70,21 +69,18 @@ def write_tagger(
 
     Raises TrainkitError when it cannot be written.
     """
-    partial = folder / f".{WEIGHTS}.partial-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ABOUT).unlink(missing_ok=True)
         (folder / EVALUATION).unlink(missing_ok=True)  # Its thresholds are those of the weights before.
         shutil.rmtree(folder / "backbone", ignore_errors=True)
         backbone.config.save_pretrained(folder / "backbone")
-        write_tensors(partial, dict(weights))
-        flush(partial)
-        partial.replace(folder / WEIGHTS)
+        with whole_file(folder / WEIGHTS, flushed=True, alone=True) as partial:
+            write_tensors(partial, dict(weights))
         open_to_others(folder / "backbone")
         write_learned(folder, learned)
         write_about(folder, about)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise TrainkitError(f"{folder} could not be written: {error.strerror or error}") from error
 
 
