@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.trainkit.prepare.drawn import put_many
 from tests.trainkit.prepare.test_prepare import files_of
-from tests.trainkit.processes import PATIENCE, command, environment, kill_when, run
+from tests.trainkit.processes import PATIENCE, alive, command, environment, kill_when, run
 from trainkit.errors import TrainkitError
 from trainkit.prepare import PrepareConfig, prepare
 from trainkit.prepare.folder import OutFolder, out_folder
@@ -40,8 +41,30 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return files_of(out)
 
 
-def words(data: Path, out: Path, processes: int = 1) -> list[str]:
-    return command("prepare", data, "-o", out, "--near", "--decode", "--processes", processes, "--json")
+STANDS_STILL = """
+import sys, time
+from trainkit.cli import main
+from trainkit.prepare.measured import Journal
+
+append, left = Journal.append, [int(sys.argv.pop(1))]
+
+def slow(journal, packed):
+    append(journal, packed)
+    left[0] -= bool(packed)
+    while not left[0]:
+        time.sleep(0.1)
+
+Journal.append = slow
+sys.exit(main(sys.argv[1:]))
+"""
+"""trainkit on a machine that gets no further than so many pieces of the journal, so that a signal meets it in
+the middle, also where the test is slow to look."""
+
+
+def words(data: Path, out: Path, processes: int = 1, *, pieces: int | None = None) -> list[str]:
+    """The command; one that stands still after so many pieces of its journal."""
+    whole = command("prepare", data, "-o", out, "--near", "--decode", "--processes", processes, "--json")
+    return whole if pieces is None else [sys.executable, "-c", STANDS_STILL, str(pieces), *whole[3:]]
 
 
 def taken_down(out: Path) -> int:
@@ -63,9 +86,8 @@ def test_a_killed_run_goes_on(
     data: Path, tmp_path: Path, undisturbed: dict[str, bytes], processes: int, pieces: int
 ) -> None:
     out = tmp_path / "out"
-    kill_when(
-        words(data, out, processes), lambda: taken_down(out) > (pieces - 1) * 100 * MEASURED.itemsize + 100
-    )
+    some = (pieces - 1) * 100 * MEASURED.itemsize + 100
+    kill_when(words(data, out, processes, pieces=pieces), lambda: taken_down(out) > some)
     assert files_of(out) == {}
     ended = run(words(data, out, processes))
     assert ended.returncode == 0, ended.stderr
@@ -86,7 +108,7 @@ def test_asked_to_stop_it_says_what_goes_on(
 ) -> None:
     out = tmp_path / "out"
     with subprocess.Popen(
-        words(data, out),
+        words(data, out, pieces=1),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -225,13 +247,13 @@ def test_workers_end_with_the_first_process(data: Path, tmp_path: Path) -> None:
     """Regression: they waited for blocks from a process that was no more, for ever."""
     out = tmp_path / "out"
     with subprocess.Popen(
-        words(data, out, 2), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        words(data, out, 2, pieces=1), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         wait_for_some(process, out)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) >= 2
         process.kill()
     end = time.monotonic() + PATIENCE
-    while left := [child for child in children if Path("/proc", child).exists()]:
+    while left := [child for child in children if alive(int(child))]:
         assert time.monotonic() < end, left
         time.sleep(0.02)
