@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ from trainkit.manifest import Manifest
 _SYNC_SECONDS = 1.0
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 """What a disk says that knows no locks."""
+_HASH = re.compile(r"(?:[0-9a-f]{16}){1,4}")
 
 
 class Keys(Set[int]):
@@ -191,8 +194,7 @@ def _compare(where: Path, before: Mapping[str, Any], now: Mapping[str, Any], res
         return
     if not {*before} & {*now}:
         raise TrainkitError(f"{where} is what something else added under this name; take another name")
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-    shown = [f"  {key}: {_short(before.get(key))} then, {_short(now.get(key))} now" for key in changed[:12]]
+    shown = [f"  {line}" for line in itertools.islice(_changes(before, now), 12)]
     raise TrainkitError(
         f"{where} was made with other settings:\n"
         + "\n".join(shown)
@@ -200,6 +202,23 @@ def _compare(where: Path, before: Mapping[str, Any], now: Mapping[str, Any], res
         "name, or --restart to make all of it anew; what is in the manifest stays until the new is whole"
         + restart_costs
     )
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], inside: str = "") -> Iterator[str]:
+    """A line for each setting that is another one, by its address."""
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _changes(old, new, f"{inside}{name}.")
+        elif old != new and _is_hash(old) and _is_hash(new):
+            yield f"{inside}{name}: not the same as then"
+        elif old != new:
+            yield f"{inside}{name}: {_short(old)} then, {_short(new)} now"
+
+
+def _is_hash(value: Any) -> bool:
+    """Which tells a person nothing."""
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None
 
 
 def _short(value: Any) -> str:

@@ -128,7 +128,8 @@ def _next(out: Path) -> str:
     return (
         "no picture has tags or captions yet\n"
         f"next: trainkit tagger apply TAGGER {place}\n"
-        f"  or: trainkit caption caption.toml data={place}"
+        f"  or: trainkit caption caption.toml data={place}\n"
+        f"  or: trainkit tagger review {place} --tag NAME, to label some yourself and train a tagger"
     )
 
 

@@ -118,6 +118,20 @@ def test_other_settings_need_a_restart_and_the_old_stays_until_the_new_is_whole(
         finish({"tagger": "another kind", "precision at": 0}, range(1))
 
 
+def test_settings_are_told_by_their_address_and_hashes_not_at_all(manifest: Path) -> None:
+    """One that was changed stood in a line of JSON with all that were not, beside hashes of 16 digits."""
+    then = {"thresholds": {"precision": 0.9, "min_support": 10}, "tagger": "0123456789abcdef" * 2, "only": []}
+    now = {"thresholds": {"precision": 0.5, "min_support": 10}, "tagger": "0123456789abcdee" * 2, "only": []}
+    with open_journal(manifest, "tagger", then):
+        pass
+    with pytest.raises(TrainkitError) as told, open_journal(manifest, "tagger", now):
+        pass
+    assert str(told.value).splitlines()[1:-1] == [
+        "  tagger: not the same as then",
+        "  thresholds.precision: 0.9 then, 0.5 now",
+    ]
+
+
 def test_a_restart_with_the_same_settings_makes_all_anew(manifest: Path) -> None:
     with open_journal(manifest, "wd", HOW) as journal:
         journal.append(made(manifest, row, "first") for row in range(3))
