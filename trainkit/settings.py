@@ -46,7 +46,7 @@ def checked_settings(kind: type[Settings], data: dict[str, Any], where: str) -> 
 
 def explain_problem(problem: Any, kind: type[BaseModel]) -> str:
     """One pydantic problem of settings of a kind as "path: what is wrong"."""
-    path = ".".join(str(part) for part in problem["loc"]) or "run"
+    path = _clipped(".".join(str(part) for part in problem["loc"])) or "run"
     match problem["type"]:
         case "extra_forbidden":
             known = _fields_at(kind, problem["loc"][:-1])
@@ -56,10 +56,15 @@ def explain_problem(problem: Any, kind: type[BaseModel]) -> str:
         case "missing":
             return f"{path}: is required"
         case "value_error":
-            return f"{path}: {problem['ctx']['error']}"
+            return f"{path}: {_clipped(str(problem['ctx']['error']), 2000)}"
         case _:
             message = problem["msg"].replace("Input should be ", "must be ")
-            return f"{path}: is {problem['input']!r}, {message}"
+            return f"{path}: is {_clipped(repr(problem['input']))}, {message}"
+
+
+def _clipped(text: str, most: int = 300) -> str:
+    """Somebody's data, when it is a setting by mistake."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _fields_at(whole: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:

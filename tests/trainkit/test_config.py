@@ -119,6 +119,14 @@ preview.width = 100
     assert by_path["preview.width"] == "is 100, must be a multiple of 8"
 
 
+@pytest.mark.parametrize("change", ["samples = '{}'", "data.transparent_as = '{}'", "{} = 1", "data.{} = 1"])
+def test_what_was_never_meant_as_a_setting_is_not_repeated_whole(tmp_path: Path, change: str) -> None:
+    """A base64 picture in the wrong place filled the terminal, and what was wrong scrolled away."""
+    found = problems(tmp_path, MINIMAL + change.format("x" * 100_000))
+    assert found
+    assert all(len(problem) < 3000 for problem in found)
+
+
 def test_the_message_says_where_and_how_many(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_run(written(tmp_path, MINIMAL + "nothing_like_it = 1\nbatch = 0\n"))
