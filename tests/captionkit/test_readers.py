@@ -314,8 +314,8 @@ def test_the_memory_of_reading_does_not_grow_with_the_file(tmp_path: Path) -> No
         tracemalloc.stop()
         return peak
 
-    # Holding the records would take 10 KB for each; 50 KB are for what Python itself does meanwhile.
-    assert peak_bytes(16_000) < peak_bytes(4000) + 50_000
+    # Holding the records would take 10 KB for each; 500 KB are for what else runs meanwhile.
+    assert peak_bytes(16_000) < peak_bytes(4000) + 500_000
 
 
 # ------------------------------------------------------------------------------------------------- real data
