@@ -92,28 +92,50 @@ def test_much_waiting_comes_with_what_helps(waited: float, hint: bool) -> None:
     assert "data.workers (now 2)" in remedy(2, "cached")
 
 
-def stalls(out: Path, seconds: float, *, steps: bool) -> list[str]:
+class Clock:
+    """The clock of a `Stall`, which goes on when the test says so, and counts how often it is looked at."""
+
+    def __init__(self) -> None:
+        self.now, self.looks = 1000.0, 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        return self.now
+
+    def looked_at(self, times: int) -> None:
+        """Wait for so many looks more."""
+        end = self.looks + times
+        while self.looks < end:
+            time.sleep(0.005)
+
+
+def stalls(clock: Clock, out: Path, *, steps: bool) -> list[str]:
+    """What is told of a second and more, looked at every quarter of one."""
     told: list[str] = []
     stall = Stall(out, 0.4, told.append)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(0.02)
+    for _ in range(5):
+        clock.now += 0.25
         if steps:
             stall.step()
+        clock.looked_at(4)  # Two looks in a beat.
     stall.close()
     return told
 
 
-def test_a_stall_is_told_once_and_not_while_the_run_may_take_its_time(tmp_path: Path) -> None:
+def test_a_stall_is_told_once_and_not_while_the_run_may_take_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("trainkit.stall.time", clock)
     (tmp_path / "ranks").mkdir()
     note = {"what": "backward pass of step 7", "patient": False}
     write_whole(tmp_path / "ranks" / "0.json", note)
-    (told,) = stalls(tmp_path, 1.5, steps=False)
+    (told,) = stalls(clock, tmp_path, steps=False)
     assert told.startswith("no optimizer step for ")
     assert told.endswith("(alerts.stall_after); it is in: backward pass of step 7")
-    assert stalls(tmp_path, 1.0, steps=True) == []
+    assert stalls(clock, tmp_path, steps=True) == []
     write_whole(tmp_path / "ranks" / "0.json", note | {"patient": True})
-    assert stalls(tmp_path, 1.0, steps=False) == []
+    assert stalls(clock, tmp_path, steps=False) == []
 
 
 @given(st.dictionaries(st.text(max_size=3), st.text(max_size=3) | st.integers(), max_size=3))

@@ -23,7 +23,7 @@ from trainkit.lock import only_here
 from trainkit.log import read_spread
 from trainkit.status import is_well, run_status
 from trainkit.status_page import Screen, describe, one_line
-from trainkit.whole_file import read_object, write_whole
+from trainkit.whole_file import write_whole
 
 FILES = (
     *("progress.json", "ended.json", "run.json", "starts.jsonl", "log.jsonl", "validation.jsonl"),
@@ -112,7 +112,8 @@ def test_a_run_in_its_middle(folder: Path) -> None:
         "792 of 1,600 samples, pass 8, phase 2 of 3 (large)",
         "4 samples/s, 2 with everything around; 6 min left",
         "falling (-",
-        "at 16 samples, 0 s ago, 2.5 MB",
+        "at 16 samples, ",
+        " s ago, 2.5 MB",
         "40% of the time for pictures, 34% lately: more data.workers (now 2)",
         "4 (3 in training): 3 cannot be decoded, 1 no such file",
         "503 12 times; waited 61 s",
@@ -262,7 +263,8 @@ def test_a_real_run_tells_of_itself_running_stopped_killed_and_finished(
         pictures,
         samples=400,
         checkpoint_every=40,
-        alerts={"on_failure": script, "on_finish": script, "on_skipped": "no-such-command"},
+        alerts={"on_failure": script, "on_finish": script, "on_skipped": "no-such-command"}
+        | {"time_limit": PATIENCE},
         tracking={"project": "ours"},
     )
     out, words = tmp_path / "out", command("train", path, "data.workers=1")
@@ -277,11 +279,13 @@ def test_a_real_run_tells_of_itself_running_stopped_killed_and_finished(
         start_new_session=True,
     ) as process:
         wait_for(lambda: steps_logged(out) >= 3)
+        process.send_signal(signal.SIGSTOP)  # Looking takes a busy machine as long as the whole run.
         status = json.loads(run(command("status", out, "--json")).stdout)
+        os.killpg(process.pid, signal.SIGTERM)  # To its data worker too, which must not mind.
+        process.send_signal(signal.SIGCONT)
         assert status["state"] == "running"
         assert status["samples"] >= 24
         assert status["start"]["pid"] == process.pid
-        os.killpg(process.pid, signal.SIGTERM)  # To its data worker too, which must not mind.
         printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143, printed
     stopped = run(command("status", path, "--check"))
@@ -294,7 +298,8 @@ def test_a_real_run_tells_of_itself_running_stopped_killed_and_finished(
     assert "\033" not in printed
 
     # Killed on the spot: nothing is written, and yet it is seen.
-    kill_when(words, lambda: read_object(out / "progress.json").get("from", 0) > 0 or steps_logged(out) >= 20)
+    before = steps_logged(out)
+    kill_when(words, lambda: steps_logged(out) >= before + 3)
     gone = run(command("status", out))
     assert gone.returncode == 0, gone.stderr
     assert "not running: killed, or a power cut" in gone.stdout
@@ -329,7 +334,7 @@ def test_a_real_run_tells_of_itself_running_stopped_killed_and_finished(
 def test_an_error_before_the_training_is_written_down_and_told(
     tmp_path: Path, tiny_model: Path, pictures: Path
 ) -> None:
-    alerts = {"on_failure": f"sh -c 'cat > {tmp_path}/told.json'"}
+    alerts = {"on_failure": f"sh -c 'cat > {tmp_path}/told.json'", "time_limit": PATIENCE}
     path = write_run(tmp_path, tiny_model, pictures, alerts=alerts)
     done = run(command("train", path, f"data.path={tmp_path / 'nowhere'}"))
     assert done.returncode == 2

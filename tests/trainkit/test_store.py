@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.trainkit.processes import PATIENCE
 from trainkit.errors import PictureError, StoreError
 from trainkit.place import STORES, Place, place_of
 from trainkit.store.failures import in_words, may_pass
@@ -218,7 +219,7 @@ def test_a_store_survives_a_fork_and_a_pickle(tmp_path: Path, method: str) -> No
     ours, theirs = context.Pipe()
     process = context.Process(target=_answers, args=(store, place, theirs))  # type: ignore[attr-defined]
     process.start()
-    assert ours.poll(60)
+    assert ours.poll(PATIENCE)
     assert ours.recv() == b"picture"
     process.join()
     assert pickle.loads(pickle.dumps(store)).read(place) == b"picture"
@@ -309,11 +310,13 @@ def test_troubles_add_up(one: Trouble, other: Trouble) -> None:
 
 
 def test_waiting_together_counts_once(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = Tally()
+    tally, all_wait = Tally(), threading.Barrier(8)
 
     def wait() -> None:
         with tally.waiting("s3://b: the store answered 503", 300):
+            all_wait.wait()
             time.sleep(0.3)
+            all_wait.wait()
 
     threads = [threading.Thread(target=wait) for _ in range(8)]
     began = time.monotonic()
@@ -324,8 +327,8 @@ def test_waiting_together_counts_once(capsys: pytest.CaptureFixture[str]) -> Non
     took = time.monotonic() - began
     trouble = tally.take()
     assert trouble.failures == (("s3://b: the store answered 503", 8),)
-    assert 0.29 < trouble.waited <= took < 2
-    assert str(trouble) == "s3://b: the store answered 503 8 times; waited 0 s"
+    assert 0.29 < trouble.waited <= took
+    assert str(trouble) == f"s3://b: the store answered 503 8 times; waited {trouble.waited:.0f} s"
     assert not tally.take()
     # Said once, when it began.
     assert capsys.readouterr().err == "s3://b: the store answered 503; asking again for up to 300 s\n"
