@@ -6,8 +6,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState
 
 from tests.trainkit.tiny import write_pictures, write_tiny_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_accelerator_of_another_file() -> None:
+    """accelerate keeps one state per process and refuses to change its precision; which files share a process
+    is chance."""
+    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="session")

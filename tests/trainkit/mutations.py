@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -W ignore -m tests.trainkit.mutations --count 1000 --seed 0
 
 Every case is a copy of a small whole run (`mutated_run`) in which one file is changed; then a process of its
-own runs a command on it. What must hold: it ends, within a minute; it says what it has to say without a
+own runs a command on it. What must hold: it ends by itself; it says what it has to say without a
 traceback; it ends with success or an exit code that is documented; nothing outside of the folders that the
 command writes is changed; and damage that can be known is told. A case is a function of its seed, so that one
 that failed can be run again alone (``--only SEED``).

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.trainkit.processes import PATIENCE, alive
 from trainkit.alerts import AlertConfig, alert
 
 FACTS: dict[str, Any] = {
@@ -79,18 +80,18 @@ def test_a_command_that_fails_is_told_and_ends_nothing(command: str, told: str) 
 
 def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     # The child holds the pipe open after its parent is gone.
-    config = AlertConfig(
-        on_stall=f"sleep 60 & echo $! > {tmp_path / 'pid'}; sleep 60", shell=True, time_limit=1
-    )
-    began = time.monotonic()
-    problem = alert(config, "stall", FACTS)
-    assert time.monotonic() - began < 20
-    assert problem is not None
-    assert "was killed after 1 s (alerts.time_limit)" in problem
-    child = int((tmp_path / "pid").read_text())
-    time.sleep(0.2)
-    stat = Path(f"/proc/{child}/stat")
-    assert not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    file = tmp_path / "pid"
+    command = f"sleep 3600 & echo $! > {file}; sleep 3600"
+    for limit in (1, 5, 25, 125):  # A busy machine may take long to start a shell.
+        problem = alert(AlertConfig(on_stall=command, shell=True, time_limit=limit), "stall", FACTS)
+        assert problem is not None
+        assert f"was killed after {limit} s (alerts.time_limit)" in problem
+        if file.exists() and file.read_text().endswith("\n"):
+            break
+    child, end = int(file.read_text()), time.monotonic() + PATIENCE
+    while alive(child):
+        assert time.monotonic() < end, "the child lives on"
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("command", ["", "   ", "say 'something"])

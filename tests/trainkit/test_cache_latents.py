@@ -397,44 +397,57 @@ root = Path(sys.argv[1])
 vae = AutoencoderKL.from_pretrained(Path(sys.argv[2]) / "vae").eval()
 pictures = usable(root / "many")
 
-class Slow:
-    dtype, config, count, pause = vae.dtype, vae.config, 0, 0.0
+class Watched:
+    dtype, config, count, before = vae.dtype, vae.config, 0, lambda: None
     def encode(self, pixels):
-        time.sleep(self.pause)
+        self.before()
         self.count += len(pixels)
         return vae.encode(pixels)
 
-def child(cache, rank=0, world=1, pause=0.0):
-    '''Another process that fills, sharing nothing but the disk.'''
+def child(cache, before, rank=0, world=1):
+    '''Another process that fills, sharing nothing but the disk; does ``before`` whenever it encodes.'''
     if pid := os.fork():
         return pid
-    slow = Slow()
-    slow.pause = pause
-    errors = fill(LatentCache(root / cache, "x", "white"), pictures, slow, rank=rank, world=world)
-    (root / f"{cache}-{rank}").write_text(str(slow.count))
+    watched = Watched()
+    watched.before = before
+    errors = fill(LatentCache(root / cache, "x", "white"), pictures, watched, rank=rank, world=world)
+    (root / f"{cache}-{rank}").write_text(str(watched.count))
     os._exit(len(errors))
 
-assert os.waitpid(child("whole"), 0)[1] == 0
-# Killed twice in the middle.
-for enough in (2, 5):
-    victim = child("again", pause=0.05)
-    while len(content(root / "again")) < enough:
+def wait_for(ready):
+    end = time.monotonic() + 300
+    while not ready():
+        assert time.monotonic() < end, "the others do not get on"
         time.sleep(0.005)
+
+assert os.waitpid(child("whole", lambda: None), 0)[1] == 0
+# Killed twice in the middle; who is killed late waits for it.
+for enough in (2, 5):
+    def slowly():
+        time.sleep(0.02)
+        wait_for(lambda: len(content(root / "again")) < enough + 2)
+    victim = child("again", slowly)
+    wait_for(lambda: len(content(root / "again")) >= enough)
     os.kill(victim, signal.SIGKILL)
     assert os.waitpid(victim, 0)[1] == signal.SIGKILL
     assert enough <= len(content(root / "again")) < len(content(root / "whole"))
 # What a killed process left of a shard is no shard.
 (root / "again" / "vae-x-sample" / f".0x0-{'0' * 32}.safetensors.host-1.partial").write_bytes(b"half")
-# Then three to the end, of which one is killed as well.
-three = [child("again", rank, 3, pause=0.05) for rank in (0, 1, 2)]
-time.sleep(0.3)
+# Then three to the end, of which one is killed as well, with what it has claimed; before that each has begun.
+def begun():
+    return sum((root / f"begun-{rank}").exists() for rank in (0, 1, 2))
+def together(rank):
+    (root / f"begun-{rank}").touch()
+    wait_for(lambda: begun() == 3 and rank != 1)
+three = [child("again", lambda rank=rank: together(rank), rank, 3) for rank in (0, 1, 2)]
+wait_for(lambda: begun() == 3)
 os.kill(three[1], signal.SIGKILL)
 assert [os.waitpid(pid, 0)[1] for pid in three] == [0, signal.SIGKILL, 0]
 """
 
 
 def test_killed_and_shared_a_cache_holds_the_same(tiny_model: Path, tmp_path: Path) -> None:
-    write_pictures(tmp_path / "many", 60)
+    write_pictures(tmp_path / "many", 90)
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(tmp_path), str(tiny_model)],
         env=environment(),
@@ -444,7 +457,7 @@ def test_killed_and_shared_a_cache_holds_the_same(tiny_model: Path, tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     expected = content(tmp_path / "whole")
-    assert len(expected) >= 12
+    assert len(expected) >= 20  # So many that each of three gets some of what two killed ones left.
     assert content(tmp_path / "again") == expected
     whole, first, last = (int((tmp_path / name).read_text()) for name in ("whole-0", "again-0", "again-2"))
     # Both that were left had a part in it, and nothing was done twice: less than what all is.

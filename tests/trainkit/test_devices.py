@@ -49,6 +49,8 @@ def _no_accelerator_left_over() -> Iterator[None]:
 def asked_by(file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The environment that ``accelerate launch --config_file file`` gives its processes."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # Whether somebody uses a port at this moment is no matter: nothing is started.
+    monkeypatch.setattr("accelerate.utils.launch.is_port_in_use", lambda port: False)
     words = ["--config_file", str(file), "-m", "trainkit", "train", "run.toml"]
     arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(words))
     arguments.main_process_port = arguments.main_process_port or 0

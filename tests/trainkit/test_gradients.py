@@ -56,7 +56,7 @@ def test_a_group_is_its_parameters_and_no_others(tiny_model: Path) -> None:
     after = grad_norms(denoiser)
     for group in GROUPS:
         factor = 3 if group == "grad_norm/unet.mid" else 1
-        assert after[group] == pytest.approx(factor * before[group], rel=1e-6)
+        assert after[group] == pytest.approx(factor * before[group], rel=1e-5)
 
 
 def test_what_has_no_gradient_is_left_out(tiny_model: Path) -> None:

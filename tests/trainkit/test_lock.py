@@ -20,11 +20,11 @@ from pathlib import Path
 from trainkit.lock import only_here
 
 with only_here(Path(sys.argv[1])):
-    # A worker of the loader, which outlives its parent by some seconds.
-    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(5,), daemon=True)
+    # A worker of the loader, which may outlive its parent.
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True)
     worker.start()
     print(worker.pid, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -53,8 +53,8 @@ def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path) -> No
             pass
     finally:
         process.kill()
+        os.kill(worker, signal.SIGKILL)  # It holds the pipe open.
         process.communicate()
-        os.kill(worker, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000, '{"pid": "x"}', "\0"])
