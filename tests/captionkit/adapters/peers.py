@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from captionkit import CaptionPipeline, FlipRule, Record, load_pipeline, parse_t
 from captionkit.adapters.lookup import Records
 
 ROOT = Path(__file__).resolve().parents[3]
+PATIENCE = 600
+"""Seconds after which a process that does not get on is taken for stuck; a busy machine takes its time."""
 
 RECIPE = """
 seed = 7
@@ -69,15 +72,17 @@ def unpacked(folder: Path, *requirements: str) -> Path:
     wheels, target = folder / "wheels", folder / f"peer {' '.join(requirements)}"
     for requirement in requirements:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:"]
-        done = subprocess.run(
-            [*command, "-d", str(wheels / requirement), requirement],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if done.returncode:
-            why = done.stderr.strip().splitlines()[-1]
+        why = "it does not answer"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(
+                [*command, "-d", str(wheels / requirement), requirement],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            why = (done.stderr.strip().rpartition("\n")[2] or "no reason given") if done.returncode else ""
+        if why:
             pytest.skip(f"no package index: {requirement} cannot be downloaded: {why}")
         for wheel in (wheels / requirement).glob("*.whl"):
             with zipfile.ZipFile(wheel) as archive:
@@ -97,7 +102,7 @@ def run_apart(script: str, paths: Iterable[Path], folder: Path) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

@@ -20,7 +20,7 @@ import pytest
 from captionkit import CaptionkitError, load_pipeline
 from captionkit.adapters.ai_toolkit import ItemCaptions, install
 from captionkit.adapters.captioner import Captioner, mirrored, unmirrored
-from tests.captionkit.adapters.peers import pictures, pipeline, records
+from tests.captionkit.adapters.peers import PATIENCE, pictures, pipeline, records
 
 
 class CaptionProcessingDTOMixin:
@@ -171,9 +171,9 @@ def test_workers_have_all_the_draws_between_them(method: str) -> None:
     workers = [context.Process(target=_texts, args=((captions, queue),)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    found = sorted(text for _ in workers for text in queue.get(timeout=60))
+    found = sorted(text for _ in workers for text in queue.get(timeout=PATIENCE))
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join(timeout=PATIENCE)
     expected = [
         unmirrored(pipeline()).render(pictures()[number], epoch=epoch).text
         for number in (1, 2)

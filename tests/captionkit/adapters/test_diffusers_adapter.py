@@ -22,6 +22,9 @@ from captionkit.policies import ShuffleTags
 from tests.captionkit.adapters.little_data import SIZE, recipe, tags_of, wanted
 from trainkit.export.vocabulary import clip_tokenizer
 
+# What PyTorch says of two workers on one core.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from captionkit import CaptionPipeline, DataError, Record, parse_tags
 from captionkit.adapters.epoch import SharedEpoch
 from captionkit.policies import ShuffleTags
+from tests.captionkit.adapters.peers import PATIENCE
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 ROOT = Path(__file__).resolve().parents[3]
@@ -67,10 +68,10 @@ def test_a_process_that_lives_on_sees_every_epoch(how: str, wrapped: bool) -> No
         for number in (5, 6, -1, 2**40):
             epoch.set(number)
             here.send(True)
-            assert here.poll(60)
+            assert here.poll(PATIENCE)
             assert here.recv() == number
         here.send(False)
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == 0
     finally:
         process.kill()
@@ -139,6 +140,6 @@ def test_several_pieces_of_one_arena_reach_a_process(how: str) -> None:
     here, there = context.Pipe()
     process = context.Process(target=add, args=([SharedEpoch(number) for number in range(20)], there))
     process.start()
-    process.join(60)
+    process.join(PATIENCE)
     assert process.exitcode == 0
     assert here.recv() == sum(range(20))

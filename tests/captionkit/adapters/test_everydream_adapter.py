@@ -24,7 +24,7 @@ from captionkit import CaptionkitError, load_pipeline
 from captionkit.adapters import everydream
 from captionkit.adapters.captioner import unmirrored
 from captionkit.adapters.lookup import record_of_text
-from tests.captionkit.adapters.peers import RECIPE
+from tests.captionkit.adapters.peers import PATIENCE, RECIPE
 
 CAPTION = "fox, snow, running, left arm up, tree, day"
 
@@ -97,9 +97,9 @@ def test_the_workers_of_an_epoch_have_all_its_draws_between_them(loaded: Any) ->
         workers = [context.Process(target=_work, args=(loaded, queue)) for _ in range(2)]
         for worker in workers:
             worker.start()
-        found = [text for _ in workers for text in queue.get(timeout=60)]
+        found = [text for _ in workers for text in queue.get(timeout=PATIENCE)]
         for worker in workers:
-            worker.join(timeout=60)
+            worker.join(timeout=PATIENCE)
         assert Counter(found) == Counter(expected(epoch, draw) for draw in range(8))
 
 

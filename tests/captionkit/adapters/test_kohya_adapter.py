@@ -30,6 +30,7 @@ from captionkit.adapters.lookup import Records
 from captionkit.policies import DropTags, EmptyCaption, KeepTags, ShuffleTags, When
 from captionkit.readers.kohya_dataset import KohyaDatasetSource
 from captionkit.readers.source import strict
+from tests.captionkit.adapters.peers import PATIENCE
 
 # PyTorch warns where there are fewer cores than workers.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -459,7 +460,7 @@ def run_example(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

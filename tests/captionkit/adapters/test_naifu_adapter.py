@@ -33,6 +33,9 @@ from tests.captionkit.adapters.peers import (
     unpacked,
 )
 
+# What PyTorch says of two workers on one core.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+
 REAL = """
 import importlib, json, sys
 from types import ModuleType, SimpleNamespace

@@ -29,6 +29,9 @@ from captionkit.record import Caption
 from captionkit.testing import pipelines
 from tests.captionkit.adapters.little_data import SIZE, recipe, records, tags_of, wanted
 
+# What PyTorch says of two workers on one core.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+
 ROOT = Path(__file__).resolve().parents[3]
 COLUMNS: dict[str, list[Any]] = {
     "id": [f"p{index:03}" for index in range(SIZE)],

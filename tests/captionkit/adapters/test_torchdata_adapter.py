@@ -22,7 +22,11 @@ from captionkit.adapters.torchdata import caption_loader
 from tests.captionkit.adapters.little_data import SIZE, Pictures, Stream, recipe, records, tags_of, wanted
 
 # torchdata 0.11 calls `torch.set_vital`, which torch 2.13 has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated, please do not call:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated, please do not call:UserWarning"),
+    # What PyTorch says of two workers on one core.
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+]
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -18,7 +18,7 @@ import pytest
 from captionkit import load_pipeline
 from captionkit.adapters.captioner import unmirrored
 from captionkit.adapters.lookup import Records
-from tests.captionkit.adapters.peers import RECIPE, ROOT
+from tests.captionkit.adapters.peers import PATIENCE, RECIPE, ROOT
 
 FOLDER = ROOT / "examples/trainers"
 MINE = (
@@ -45,7 +45,7 @@ def run(trainer: Path, *command: str, **env: str) -> str:
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(trainer)])} | env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -85,7 +85,7 @@ def refused(trainer: Path, *command: str) -> str:
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 2, done.stderr
@@ -128,7 +128,7 @@ def test_a_missing_trainer_is_one_error_and_no_chain(trainer: Path) -> None:
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.stderr.count("Traceback") == 1, done.stderr

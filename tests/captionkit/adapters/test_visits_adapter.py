@@ -15,7 +15,7 @@ from captionkit import DataError, Record
 from captionkit.adapters.captioner import Captioner
 from captionkit.adapters.lookup import Records
 from captionkit.adapters.visits import Visit, Visits
-from tests.captionkit.adapters.peers import never_mirrored, pictures, pipeline, records
+from tests.captionkit.adapters.peers import PATIENCE, never_mirrored, pictures, pipeline, records
 
 
 @given(st.integers(1, 4), st.integers(-2, 5), st.lists(st.integers(0, 3), max_size=20))
@@ -42,9 +42,9 @@ def test_workers_share_the_counts_also_those_of_the_next_epoch(method: str) -> N
         workers = [context.Process(target=_visit, args=((visits, queue),)) for _ in range(2)]
         for worker in workers:
             worker.start()
-        found += [visit for _ in workers for visit in queue.get(timeout=60)]
+        found += [visit for _ in workers for visit in queue.get(timeout=PATIENCE)]
         for worker in workers:
-            worker.join(timeout=60)
+            worker.join(timeout=PATIENCE)
     assert Counter(found) == Counter({Visit(number, 0): 4 for number in range(20)})
 
 

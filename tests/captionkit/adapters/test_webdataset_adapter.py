@@ -27,6 +27,8 @@ from tests.captionkit.adapters.little_data import SIZE, recipe, tags_of, wanted
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed file <_io.FileIO name='/:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:unclosed file <_io.BufferedReader name='/:ResourceWarning"),
+    # What PyTorch says of two workers on one core.
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
 ]
 
 
