@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.trainkit.mutations import KINDS
-from tests.trainkit.processes import environment, write_run
+from tests.trainkit.processes import PATIENCE, environment, write_run
 from trainkit.cli import main
 from trainkit.errors import ModelError
 from trainkit.model_folder import check_model_folder
@@ -31,7 +31,7 @@ def test_no_damaged_file_makes_a_command_crash_hang_or_touch_what_is_not_its_own
         env=environment() | {"TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=6 * PATIENCE,
     )
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
     assert f"{COUNT} damaged inputs, 0 with faults" in ran.stdout

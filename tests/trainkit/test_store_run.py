@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.trainkit.processes import PATIENCE, command, environment, steps_logged, write_run
+from tests.trainkit.processes import PATIENCE, environment, steps_logged, write_run
 from tests.trainkit.stores import pack, prepared
 from trainkit.manifest import Manifest
 
@@ -22,20 +23,41 @@ def tars(pictures: Path, tmp_path: Path) -> Path:
     return pack(pictures, tmp_path / "tars")
 
 
-def spoiled_run(
-    run: Path, spoil: Callable[[], None], *words: str, after: int = 2
-) -> subprocess.CompletedProcess[str]:
-    """Run to the end; ``spoil`` when so many optimizer steps are done."""
-    whole = [*command("train", run), 'data.latents="live"', "data.workers=1", *words]
+STANDS_STILL = """
+import sys, time
+from pathlib import Path
+from trainkit.cli import main
+from trainkit.reporter import Reporter
+
+step, go = Reporter.step, Path(sys.argv.pop(1))
+
+def slow(reporter, samples_seen, *told):
+    step(reporter, samples_seen, *told)
+    while samples_seen == 16 and not go.exists():
+        time.sleep(0.01)
+
+Reporter.step = slow
+sys.exit(main(sys.argv[1:]))
+"""
+"""trainkit that stands still after two steps until a file is there, so that what the test does meets it in
+the middle, also where the test is slow."""
+
+
+def spoiled_run(run: Path, spoil: Callable[[], None], *words: str) -> subprocess.CompletedProcess[str]:
+    """Run to the end; ``spoil`` when two optimizer steps are done."""
+    go = run.parent / "go"
+    whole = [sys.executable, "-c", STANDS_STILL, str(go), "train", str(run), *words]
+    whole += ['data.latents="live"', "data.workers=1"]
     with subprocess.Popen(
         whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     ) as process:
         end = time.monotonic() + PATIENCE
-        while steps_logged(run.parent / "out") < after:
+        while steps_logged(run.parent / "out") < 2:
             assert process.poll() is None, process.communicate()[1][-2000:]
             assert time.monotonic() < end
             time.sleep(0.005)
         spoil()
+        go.touch()
         out, errors = process.communicate(timeout=PATIENCE)
         return subprocess.CompletedProcess(whole, process.returncode, out, errors)
 

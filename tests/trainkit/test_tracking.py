@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,7 +53,9 @@ def track(name: str, out: Path, start: int, /, **variables: str) -> list[str]:
 def test_wandb_goes_on_with_the_same_run(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     for start in (0, 16):
-        assert track("wandb", tmp_path, start, WANDB_MODE="offline") == []
+        # Its own process has half a minute to start, which a busy machine may take.
+        patient = {"WANDB__SERVICE_WAIT": f"{PATIENCE:g}", "WANDB_INIT_TIMEOUT": f"{PATIENCE:g}"}
+        assert track("wandb", tmp_path, start, WANDB_MODE="offline", **patient) == []
     told = json.loads((tmp_path / "trackers.json").read_text())
     assert told["wandb"]["project"] == "ours"
     runs = [path.name for path in (tmp_path / "wandb").glob("offline-run-*")]
@@ -94,7 +97,8 @@ def test_a_tracker_that_fails_is_told_once_left_alone_and_told_when_it_works(
 ) -> None:
     PartialState(cpu=True)
     clock = [1000.0]
-    monkeypatch.setattr("trainkit.tracking.time.monotonic", lambda: clock[0])
+    # Of this module alone: other threads of the process need the real one.
+    monkeypatch.setattr("trainkit.tracking.time", SimpleNamespace(monotonic=lambda: clock[0]))
     said: list[str] = []
     trackers = Trackers(("tensorboard",), TrackingConfig(), tmp_path, 0, {}, said.append)
     tracker: Any = trackers._started["tensorboard"]
