@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from trainkit.data_worker import ANSWER, SHOW_STACK, Failure
+from trainkit.data_worker import ANSWER, Failure
 from trainkit.errors import ConfigError, LoaderError, PictureError
 from trainkit.feed import Batch, Feed
 from trainkit.packed import unpack
@@ -185,9 +185,7 @@ class _Loader(Iterator[Batch]):
     def _hung(self) -> None:
         """The worker that owes the wanted micro-batch gives nothing."""
         worker = next(w for w in self._workers if self._wanted in w.asked)
-        with contextlib.suppress(ProcessLookupError, TypeError):
-            os.kill(worker.process.pid or 0, SHOW_STACK)
-        time.sleep(0.2)
+        worker.show_stack()
         cause = f"gave nothing for {self._patience:g} s (data.worker_timeout) and was killed"
         worker.process.kill()
         worker.process.join(10)

@@ -8,16 +8,19 @@ import multiprocessing
 import os
 import signal
 import socket
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from trainkit.data_worker import ASK, GROUP_SIGNALS, serve
+from trainkit.data_worker import ASK, GROUP_SIGNALS, SHOW_STACK, serve
 from trainkit.feed import Feed
 from trainkit.packed import nameless_file
 
 _SHOWN = 8
 """Lines of what a worker wrote that are told."""
+_PATIENCE = 10.0
+"""Seconds in which a worker that hangs may say where; one in the depth of the system cannot."""
 
 
 @dataclass
@@ -50,6 +53,19 @@ class Worker:
             if line.startswith(("Fatal Python error", "Stack (most recent call first)")):
                 return "\n".join(lines[i : i + _SHOWN])
         return "\n".join(lines[-_SHOWN:])
+
+    def show_stack(self) -> None:
+        """Have it write where it is, and wait until it has: a busy machine takes its time."""
+        before = last = os.fstat(self.words).st_size
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid or 0, SHOW_STACK)
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            size = os.fstat(self.words).st_size
+            if before != size == last:
+                return
+            last = size
 
     def end(self) -> None:
         """Close its socket, upon which it ends by itself; kill it if it is busy with something else."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import signal
 import stat
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tests.trainkit.processes import command, kill_when
+from tests.trainkit.processes import command
 from tests.trainkit.processes import run as run_process
 from tests.trainkit.tiny import run_data
 from trainkit.cli import main
@@ -104,7 +108,8 @@ def test_diffusers_reads_back_the_same_weights_and_paints_the_same_picture(
     back = from_single(single, folder)
     assert_same(state_of(back), weights_of(folder))
     expected = picture(StableDiffusionPipeline.from_pretrained(folder, local_files_only=True))
-    assert torch.equal(picture(back), expected)
+    # Where a weight lies in memory may decide the last bit of a product on some CPUs.
+    torch.testing.assert_close(picture(back), expected, rtol=0, atol=1e-4)
 
 
 def test_what_is_exported_says_v_zero_snr_and_trailing(run_folder: Path, single: Path) -> None:
@@ -177,7 +182,7 @@ def test_leaving_out_the_last_layer_is_clip_skip_2_in_diffusers(run_folder: Path
     ids = Tokens(model.tokenizer).chunks(["a red fox"])
     with torch.no_grad():
         ours = encode_chunks(model.denoiser.text_encoder, ids, "concat77")
-    assert torch.equal(theirs, ours)
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-5)
 
 
 def test_metadata_says_what_is_known_and_nothing_of_this_machine(
@@ -359,20 +364,26 @@ def test_a_file_in_the_place_of_the_folder_is_told(tiny_model: Path, tmp_path: P
         write_single_file(tmp_path / "file" / "x.safetensors", find_weights(tiny_model), {})
 
 
-def test_a_killed_export_leaves_no_half_file(tiny_model: Path, tmp_path: Path) -> None:
-    # A text encoder large enough that writing it takes a moment.
-    big = tmp_path / "big"
-    StableDiffusionPipeline.from_pretrained(tiny_model, local_files_only=True).save_pretrained(big)
-    encoder = load_file(big / "text_encoder" / "model.safetensors")
-    name = next(name for name in encoder if name.endswith("token_embedding.weight"))
-    encoder[name] = torch.zeros(8_000_000, 16)
-    save_file(encoder, big / "text_encoder" / "model.safetensors", metadata={"format": "pt"})
+@pytest.mark.parametrize("event", ["open", "os.rename"])
+def test_a_killed_export_leaves_no_half_file(tiny_model: Path, tmp_path: Path, event: str) -> None:
+    """Before the first byte is written, and when all are there but not yet under their name."""
     new = tmp_path / "out" / "x.safetensors"
-    kill_when(command("export", big, "-o", new), lambda: any(new.parent.glob(".x.safetensors.*.partial")))
+    if (pid := os.fork()) == 0:
+        with contextlib.suppress(BaseException):
+            sys.addaudithook(lambda happens, words: _kill_myself(happens, words, event))
+            write_single_file(new, find_weights(tiny_model), {})
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     assert not new.exists()
-    assert len(list(new.parent.glob(".x.safetensors.*.partial"))) == 1
+    assert len(list(new.parent.glob(".x.safetensors.*.partial"))) == (event == "os.rename")
+    (new.parent / ".x.safetensors.host-1.partial").touch()
     write_single_file(new, find_weights(tiny_model), {})  # The next export clears up.
     assert [path.name for path in new.parent.iterdir()] == ["x.safetensors"]
+
+
+def _kill_myself(happens: str, words: tuple[Any, ...], event: str) -> None:
+    if happens == event and Path(str(words[0])).match(".x.safetensors.*.partial"):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_older_position_ids_are_no_weight(own_model: Path) -> None:
@@ -408,20 +419,26 @@ def test_the_true_size_model_in_float16(tmp_path: Path) -> None:
                 )
             ),
         }
+    # Four gigabytes, of which pytest would keep three.
+    with tempfile.TemporaryDirectory(dir=tmp_path) as place:
+        _write_and_compare(Path(place), networks)
+
+
+def _write_and_compare(folder: Path, networks: dict[str, Any]) -> None:
     for part, network in networks.items():
         generator = torch.Generator().manual_seed(0)
         random = {
             name: torch.rand(tensor.shape, generator=generator).to(torch.float16)
             for name, tensor in network.state_dict().items()
         }
-        (tmp_path / part).mkdir()
-        save_file(random, tmp_path / part / f"{NETWORKS[part]}.safetensors")
-    path = tmp_path / "full.safetensors"
-    write_single_file(path, find_weights(tmp_path), {}, dtype="fp16")
+        (folder / part).mkdir()
+        save_file(random, folder / part / f"{NETWORKS[part]}.safetensors")
+    path = folder / "full.safetensors"
+    write_single_file(path, find_weights(folder), {}, dtype="fp16")
     assert path.stat().st_size == pytest.approx(2.13e9, rel=0.01)
     with safe_open(path, framework="pt") as file:
         assert len(file.keys()) == 1130
-        for weight in find_weights(tmp_path):
+        for weight in find_weights(folder):
             with safe_open(weight.file, framework="pt") as source:
                 ours = source.get_tensor(weight.key).reshape(weight.shape)
             assert torch.equal(file.get_tensor(weight.name), ours), weight.name

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.trainkit.processes import PATIENCE
 from trainkit.buckets import fit
 from trainkit.errors import PictureError
 from trainkit.images import MAX_PIXELS, PROBABLE_BOMB, decode, to_bucket, to_image, to_tensor
@@ -223,7 +224,7 @@ def peak_of(work: Callable[[], object]) -> int:
 
     process = multiprocessing.get_context("fork").Process(target=measured)
     process.start()
-    assert ours.poll(60)
+    assert ours.poll(PATIENCE)
     found: int = ours.recv()
     process.join()
     return found
@@ -241,7 +242,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
             decode(bomb, "bomb.png", max_pixels=limit)
         assert f"more than data.max_pixels allows ({limit:,}); make it smaller" in caught.value.reason
         assert caught.value.picture == "bomb.png"
-        assert peak_of(lambda bomb=bomb, limit=limit: decode(bomb, "", max_pixels=limit)) < 20  # type: ignore[misc]
+        assert peak_of(lambda bomb=bomb, limit=limit: decode(bomb, "", max_pixels=limit)) < 40  # type: ignore[misc]
 
 
 def test_a_picture_at_the_limit_is_decoded_and_one_over_it_is_not() -> None:
@@ -275,7 +276,7 @@ def test_bombs_beside_the_pixels_of_a_png_are_refused(kind: bytes) -> None:
     assert len(bomb) < 400_000
     with pytest.raises(PictureError, match=r"too large|cannot be decoded"):
         decode(bomb, "bomb.png")
-    assert peak_of(lambda: decode(bomb, "")) < 20
+    assert peak_of(lambda: decode(bomb, "")) < 40
 
 
 def test_huge_exif_is_bounded_by_its_file() -> None:

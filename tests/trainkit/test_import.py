@@ -167,7 +167,7 @@ def test_a_file_of_others_is_known_by_its_shapes(standard: Path, tmp_path: Path)
         network = getattr(theirs, part)
         network.load_state_dict({name: t.half().float() for name, t in network.state_dict().items()})
     theirs.scheduler = ours.scheduler
-    assert torch.equal(picture(ours), picture(theirs))
+    torch.testing.assert_close(picture(ours), picture(theirs), rtol=0, atol=1e-4)
     model = load_model(ModelConfig(base=back), TextConfig(clip_skip=2))
     assert len(model.dropped_layers) == 1
 

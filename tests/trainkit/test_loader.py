@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.trainkit.processes import PATIENCE, command, environment, run, steps_logged, write_run
+from tests.trainkit.processes import PATIENCE, alive, command, environment, run, steps_logged, write_run
 from tests.trainkit.test_feed import make_feed
 from trainkit.errors import LoaderError, TrainkitError
 from trainkit.feed import Batch, Feed
@@ -78,13 +78,6 @@ def expected(pictures: Path, end: int) -> list[Batch]:
 
 def all_same(found: list[Batch], wanted: list[Batch]) -> bool:
     return len(found) == len(wanted) and all(map(same_batch, found, wanted))
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def workers_of(pid: int | None = None) -> list[int]:
@@ -184,10 +177,11 @@ def test_more_ends_than_allowed_stop_the_run(pictures: Path, tmp_path: Path) -> 
 def test_a_worker_that_hangs_is_replaced_and_what_it_did_is_told(pictures: Path, tmp_path: Path) -> None:
     said: list[str] = []
     feed = troubled(pictures, tmp_path, lambda: time.sleep(1000))
-    found = list(micro_batches(feed, 0, 12, workers=2, patience=1.5, say=said.append))
+    # On a busy machine others may also give nothing for so long.
+    found = list(micro_batches(feed, 0, 12, workers=2, patience=1.5, restarts=99, say=said.append))
     assert all_same(found, expected(pictures, 12))
-    (told,) = said
-    assert "gave nothing for 1.5 s (data.worker_timeout) and was killed, on micro-batch 5" in told
+    assert all("gave nothing for 1.5 s (data.worker_timeout) and was killed" in told for told in said)
+    told = "\n".join(told for told in said if "and was killed, on micro-batch 5" in told)
     assert "test_loader.py" in told  # Its stack.
 
 
@@ -300,7 +294,7 @@ def test_workers_never_outlive_the_training_process(pictures: Path, tmp_path: Pa
         if end.startswith("SIG"):
             process.send_signal(signal.Signals[end])
         process.wait(PATIENCE)
-        stop = time.monotonic() + 10
+        stop = time.monotonic() + PATIENCE
         while any(map(alive, workers)):
             assert time.monotonic() < stop, "a worker lives on"
             time.sleep(0.02)
@@ -322,7 +316,7 @@ def test_a_run_whose_workers_are_killed_ends_in_the_same_weights(
         words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         end = time.monotonic() + PATIENCE
-        for steps in (3, 9):
+        for steps in (2, 6):  # Of 20.
             while steps_logged(out) < steps:
                 assert time.monotonic() < end, "the run does not get on"
                 time.sleep(0.01)

@@ -89,7 +89,8 @@ def measured(asked: dict[str, Any]) -> dict[str, Any]:
                     strict=True,
                 )
             ),
-            "peak": peak() - bare.resident,
+            # The kernel counts the peak in batches, and may be some pages behind.
+            "peak": max(peak(), ready.resident) - bare.resident,
             "steady": ready.resident - bare.resident,
             "own": ready.own - bare.own,
             "files": ready.files - bare.files,
