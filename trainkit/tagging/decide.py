@@ -136,7 +136,8 @@ class _Picture:
             self._add(at, score)
             for implied in self._rules.implies.get(at, ()) if self._rules.implied == "written" else ():
                 if self._may_follow(implied):
-                    self._add(implied, max(score, float(self._scores[implied])))
+                    # Its own score counts from its own threshold on: below that it need not be known.
+                    self._add(implied, score)
         else:
             self._sort_out(at)
 

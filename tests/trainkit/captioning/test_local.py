@@ -176,7 +176,8 @@ def test_a_lack_of_memory_halves_the_batch_and_nothing_is_lost(
         answers = {answer.key: answer for answer in captioner.answers(asked)}
         assert captioner.batch == 2
     assert said(answers) == said(calm)
-    assert [record.getMessage().count("goes on with") for record in caplog.records] == [1, 1]
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("trainkit")]
+    assert [told.count("goes on with") for told in ours] == [1, 1]
 
 
 def test_thinking_is_taken_off(llava: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 LEFT, RIGHT, BACKSPACE = "\ue012", "\ue014", "\ue003"
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+_PATIENCE = 300
+"""Seconds after which what does not come is not waited for any more; a busy machine takes its time."""
 
 
 def browser_found() -> bool:
@@ -46,7 +48,7 @@ class Browser:
 
     def wait_for(self, selector: str, text: str) -> None:
         """Until an element says so; what a page does with a file takes its time."""
-        for _ in range(100):
+        for _ in range(_PATIENCE * 20):
             if (found := self.text(selector)) == text:
                 return
             time.sleep(0.05)
@@ -62,7 +64,7 @@ class Browser:
     def saved(self, name: str) -> Path:
         """The file of a download, as soon as it is there; it is moved, so that the next may have its name."""
         path, moved = self.downloads / name, self.downloads / f"{time.monotonic_ns()}-{name}"
-        for _ in range(200):
+        for _ in range(_PATIENCE * 20):
             if path.is_file():
                 return path.rename(moved)
             time.sleep(0.05)
@@ -92,7 +94,12 @@ def browser(folder: Path) -> Iterator[Browser]:
         downloads.mkdir(parents=True)
         options = {
             "binary": _chromium(),
-            "args": ["--headless=new", "--no-sandbox", f"--user-data-dir={folder / 'profile'}"],
+            "args": [
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-dev-shm-usage",
+                f"--user-data-dir={folder / 'profile'}",
+            ],
             "prefs": {"download.default_directory": str(downloads)},
         }
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
@@ -103,7 +110,7 @@ def browser(folder: Path) -> Iterator[Browser]:
             _ask(f"{address}/session/{session}", None, "DELETE")
     finally:
         driver.terminate()
-        driver.wait(20)
+        driver.wait(_PATIENCE)
         driver.stdout.close()
 
 
@@ -114,5 +121,5 @@ def _chromium() -> str | None:
 def _ask(url: str, body: Any, method: str = "POST") -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
         return json.load(answer)["value"]

@@ -71,6 +71,8 @@ _corrections = st.lists(
 _implied: st.SearchStrategy[Implied] = st.sampled_from(["written", "left out"])
 _SMILE = np.array([0, 0, 1, 2, 0, 0, 0, 36, 0], np.float32) / 40
 """2girls is likelier than 1girl, which the smile implies, and both are below every threshold."""
+_GIRLS = np.array([0, 0, 0, 4, 0, 0, 5, 0, 0], np.float32) / 40
+"""girl is likelier than 2girls, which implies it, and below a threshold of its own that is higher."""
 
 
 def _rules(thresholds: np.ndarray, implied: Implied = "written") -> Rules:
@@ -79,6 +81,7 @@ def _rules(thresholds: np.ndarray, implied: Implied = "written") -> Rules:
 
 @given(_scores, _thresholds, st.floats(0, 1, width=32), _records, _corrections, _implied)
 @example(_SMILE, np.full(_L, 0.5, np.float32), 0.1, Record("p"), Corrections(), "written")
+@example(_GIRLS, np.array([0.1] * 6 + [0.25] * 3, np.float32), 1.0, Record("p"), Corrections(), "written")
 def test_what_is_kept_decides_the_same(
     scores: np.ndarray,
     thresholds: np.ndarray,
