@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
@@ -152,8 +154,12 @@ def test_text_encoders_saved_by_older_versions_load_the_same(tiny_model: Path, o
     old = {f"text_model.{name}": value for name, value in load_file(path).items()}
     save_file(old, path, metadata={"format": "pt"})
     new, theirs = load(tiny_model).denoiser, load(own_model).denoiser
+    weights, found = new.state_dict(), theirs.state_dict()
+    assert weights.keys() == found.keys()
+    assert all(torch.equal(weights[name], found[name]) for name in weights)
+    # Where the weights lie in memory differs, and with it how some processors add up.
     ids = torch.randint(0, 500, (1, 1, 77), generator=generator(0, "test"))
-    assert torch.equal(
+    torch.testing.assert_close(
         new(torch.ones(1, 4, 8, 8), torch.tensor([5]), ids),
         theirs(torch.ones(1, 4, 8, 8), torch.tensor([5]), ids),
     )
@@ -227,6 +233,11 @@ def test_the_export_leaves_the_model_as_it_was(exported: tuple[Model, Path], tmp
     assert read_objective(folder) == (ScheduleConfig(), ObjectiveConfig(), TEXT)
 
 
+def apart(one: Image.Image, other: Image.Image) -> int:
+    """Largest difference of two pictures in levels of 0 to 255: rounding can be off by one."""
+    return int(np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max())
+
+
 def test_a_reloaded_model_paints_the_same_pictures(exported: tuple[Model, Path]) -> None:
     model, folder = exported
     again = load(folder)
@@ -241,25 +252,24 @@ def test_a_reloaded_model_paints_the_same_pictures(exported: tuple[Model, Path])
         )
         assert [p.size for p in found] == [(64, 40)] * 3
         assert which.denoiser.training
-        painted.append([p.tobytes() for p in found])
-    assert painted[0] == painted[1]
-    assert len(set(painted[0])) == 3
+        painted.append(found)
+    assert max(apart(one, other) for one, other in zip(*painted, strict=True)) <= 1
+    assert len({p.tobytes() for p in painted[0]}) == 3
 
 
 def test_noise_goes_with_the_number_of_a_picture_not_with_its_batch(exported: tuple[Model, Path]) -> None:
     model, _ = exported
     requests = [Request("red circle", number) for number in (0, 1, 1)]
 
-    def painted(batch: int) -> list[bytes]:
+    def painted(batch: int) -> list[Image.Image]:
         tokens, config = Tokens(model.tokenizer, 300), PreviewConfig(steps=1, guidance=1)
         schedule, objective, size = ScheduleConfig(), ObjectiveConfig(), (64, 64)
-        found = sample_pictures(model, tokens, config, schedule, objective, requests, size, batch=batch)
-        return [p.tobytes() for p in found]
+        return sample_pictures(model, tokens, config, schedule, objective, requests, size, batch=batch)
 
-    together = painted(3)
-    assert together[0] != together[1]
-    assert together[1] == together[2]
-    assert painted(1)[0] != painted(1)[1]
+    together, alone = painted(3), painted(1)
+    assert apart(together[0], together[1]) > 1
+    assert apart(together[1], together[2]) <= 1
+    assert apart(alone[0], alone[1]) > 1
 
 
 def test_a_plain_epsilon_folder_says_so(tiny_model: Path) -> None:

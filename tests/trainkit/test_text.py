@@ -113,7 +113,7 @@ def test_an_embedding_does_not_depend_on_its_batch(
         together = encode_chunks(text_encoder, TOKENS.chunks(batch), mode)
         for text, found in zip(batch, together, strict=True):
             alone = encode_chunks(text_encoder, TOKENS.chunks([text], num_chunks=n), mode)
-            torch.testing.assert_close(found, alone[0], rtol=0, atol=1e-5)
+            torch.testing.assert_close(found, alone[0], rtol=0, atol=1e-4)
 
 
 def test_an_empty_chunk_added_changes_nothing_before_it(text_encoder: Any) -> None:
@@ -121,7 +121,7 @@ def test_an_empty_chunk_added_changes_nothing_before_it(text_encoder: Any) -> No
         short = encode_chunks(text_encoder, TOKENS.chunks(["red circle"]), "concat77")
         filled = encode_chunks(text_encoder, TOKENS.chunks(["red circle"], num_chunks=3), "concat77")
         empty = encode_chunks(text_encoder, TOKENS.chunks([""]), "concat77")
-    torch.testing.assert_close(filled, torch.cat([short, empty, empty], dim=1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(filled, torch.cat([short, empty, empty], dim=1), rtol=0, atol=1e-4)
 
 
 def test_there_is_no_longest_prompt() -> None:
@@ -145,7 +145,7 @@ def test_concat77_joins_chunks_that_were_encoded_alone(text_encoder: Any) -> Non
         context = encode_chunks(text_encoder, ids, "concat77")
         alone = [text_encoder(ids[:, k]).last_hidden_state for k in range(ids.shape[1])]
     assert context.shape == (2, 77 * ids.shape[1], 16)
-    torch.testing.assert_close(context, torch.cat(alone, dim=1))
+    torch.testing.assert_close(context, torch.cat(alone, dim=1), rtol=0, atol=1e-4)
 
 
 def test_kohya_keeps_only_the_outer_begin_and_end(text_encoder: Any) -> None:

@@ -213,7 +213,7 @@ def test_what_is_measured(model: Model) -> None:
     }
     for result in found.values():
         assert list(result["bins"]) == [249, 499, 749, 999]
-        assert result["mean"] == pytest.approx(sum(result["bins"].values()) / 4, rel=1e-6)
+        assert result["mean"] == pytest.approx(sum(result["bins"].values()) / 4, rel=1e-5)
         assert result["x0_last"] == result["bins"][999]  # v = -x0 there.
     # Other texts, other numbers: on a model of random weights they differ, if little.
     assert found["tags"]["bins"][999] != found["prose"]["bins"][999]
@@ -259,7 +259,7 @@ def test_a_picture_counts_the_same_whoever_else_is_there(model: Model) -> None:
         )
         alone.append(single.measure(model.denoiser)["tags"]["mean"])
     whole = validator_for(model, config=config).measure(model.denoiser)["tags"]["mean"]
-    assert whole == pytest.approx(sum(alone) / 4, rel=1e-5)
+    assert whole == pytest.approx(sum(alone) / 4, rel=1e-4)
 
 
 def test_the_model_is_left_as_it_was(model: Model) -> None:
@@ -335,7 +335,7 @@ def test_epsilon_models_are_measured_by_their_epsilon_loss(model: Model) -> None
 def test_x0_loss_of_a_v_model_without_zero_snr(model: Model) -> None:
     config = ValidationConfig(timesteps=2, texts=("empty",))
     result = validator_for(model, config=config, schedule=PLAIN).measure(model.denoiser)["empty"]
-    assert result["x0_last"] == pytest.approx(result["bins"][999] / (float(PLAIN.snr[999]) + 1), rel=1e-6)
+    assert result["x0_last"] == pytest.approx(result["bins"][999] / (float(PLAIN.snr[999]) + 1), rel=1e-5)
 
 
 def test_a_picture_that_cannot_be_read_any_more_does_not_count(model: Model) -> None:
