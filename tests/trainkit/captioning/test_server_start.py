@@ -108,6 +108,9 @@ def test_the_key_comes_from_the_environment_and_stands_in_no_error(monkeypatch: 
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "all_proxy", "no_proxy"):  # Of this machine.
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with caption_server() as url:
         ServerConfig(urls=(url,)).open(Sampling()).close()
@@ -159,12 +162,16 @@ def test_a_page_in_place_of_a_list_of_models_is_the_wrong_url() -> None:
 
 
 def test_an_end_point_that_comes_later_is_used_and_one_with_another_model_is_refused() -> None:
-    with caption_server(latency=0.02) as first, caption_server() as late:
+    with caption_server() as first, caption_server() as late:
+        order(first, answers=40)
         config = ServerConfig.model_validate({"urls": [first, late], "concurrency": 2, "retry": QUICK})
         order(late, {"path": "models", "status": 503, "count": 2})
         with config.open(Sampling()) as captioner:
-            answers = captioner.answers(Request(key, "?", Image.new("RGB", (8, 8)), 0) for key in range(60))
-            assert all(answer.problem is None for answer in answers)
+            asked = (Request(key, "?", Image.new("RGB", (8, 8)), 0) for key in range(60))
+            for number, answer in enumerate(captioner.answers(asked), 1):
+                assert answer.problem is None
+                if number == 45:  # The first one gave 40 of them.
+                    order(first, answers=1 << 60)
         assert seen(late)["answered"] > 0
         order(late, {"path": "models", "status": 503, "count": 2}, model="another")
         with config.open(Sampling()) as captioner:
