@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,14 +16,14 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from tests.trainkit.processes import PATIENCE, environment, write_run
+from tests.trainkit.processes import PATIENCE, environment, quiet_port, write_run
 from tests.trainkit.tiny import run_data
 from trainkit.config import RunConfig
 from trainkit.log import read_log
 from trainkit.train import train
 
 SETTINGS: dict[str, Any] = {
-    "hang_timeout": 40,
+    "hang_timeout": 600,
     "samples": 32,
     "checkpoint_every": 16,
     "keep_checkpoints": 4,
@@ -106,9 +105,11 @@ def together(folder: Path, processes: int, runs: Sequence[tuple[Path, dict[str, 
 def fresh_meeting() -> dict[str, str]:
     """A place of their own where the processes of a run meet: a second group of processes that meets where
     the first one did finds the addresses of the first."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}
+    return {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(quiet_port()),
+        "TORCHELASTIC_USE_AGENT_STORE": "False",
+    }
 
 
 def losses(folder: Path) -> list[float]:
