@@ -85,14 +85,14 @@ def test_a_killed_and_a_stopped_process_and_the_run_goes_on_by_itself(
     tmp_path: Path, tiny_model: Path, pictures: Path
 ) -> None:
     settings: dict[str, Any] = {
-        "samples": 96,
+        "samples": 144,
         "batch": 2,
         "checkpoint_every": 16,
-        "hang_timeout": 5,
         "preview": {"prompts": []},
     }
     undisturbed = write_run(tmp_path / "undisturbed", tiny_model, pictures, **settings)
-    disturbed = write_run(tmp_path / "disturbed", tiny_model, pictures, **settings)
+    # Long enough that no process is taken for hanging because the machine is busy.
+    disturbed = write_run(tmp_path / "disturbed", tiny_model, pictures, **settings, hang_timeout=20)
     with torchrun(undisturbed) as launcher:
         assert launcher.wait(3 * PATIENCE) == 0, (undisturbed.parent / "said.txt").read_text()[-4000:]
 
