@@ -148,7 +148,7 @@ def test_the_demo_as_a_user_runs_it(tmp_path: Path) -> None:
     start."""
     command = [sys.executable, "-m", "trainkit", "demo", "--out", str(tmp_path / "demo"), "--samples", "64"]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=1800, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command, capture_output=True, text=True, timeout=3600, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

@@ -81,6 +81,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TRAINKIT_HUB_OFFLINE_IS_DEFAULT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    for name in ("NO_PROXY", "no_proxy"):  # A machine may reach the world through a proxy, us not.
+        monkeypatch.setenv(name, "127.0.0.1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
     Hub.asked.clear()
