@@ -11,10 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.trainkit.tiny import ROOT, run_data
 
@@ -76,15 +79,24 @@ def run(words: list[str], *, max_file_bytes: int | None = None) -> subprocess.Co
 
 def kill_when(words: list[str], ready: Callable[[], bool]) -> None:
     """Start a process and SIGKILL it, and its children, as soon as ``ready`` says so."""
-    with subprocess.Popen(
-        words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
-        end = time.monotonic() + PATIENCE
-        while not ready():
-            assert process.poll() is None, f"ended by itself: {process.communicate()[1].decode()[-2000:]}"
-            assert time.monotonic() < end, "the process does not get on"
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
+    # A file, as a pipe that nobody reads is full after 64 kB, and who writes to it waits for ever.
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            words, env=environment(), stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        ) as process,
+    ):
+        try:
+            end = time.monotonic() + PATIENCE
+            while not ready():
+                if process.poll() is not None:
+                    said.seek(0)
+                    pytest.fail(f"ended by itself: {said.read().decode(errors='replace')[-2000:]}")
+                assert time.monotonic() < end, "the process does not get on"
+                time.sleep(0.005)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
 
 
