@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate.state import AcceleratorState
 
+from tests.trainkit.ends import train_here
 from tests.trainkit.processes import PATIENCE, command, environment, write_run
-from tests.trainkit.tiny import run_data
 from trainkit import resume
 from trainkit.amounts import gigabytes
 from trainkit.checkpoint import checkpoints_in, latest_checkpoint
@@ -26,10 +25,8 @@ from trainkit.disk_plan import plan_disk
 from trainkit.errors import LockError, TrainkitError
 from trainkit.reporter import Reporter
 from trainkit.room import explain_full, free_bytes, state_bytes_per_weight
-from trainkit.run_file import make_run
 from trainkit.sealed import damage, size_of
 from trainkit.setup import Setup
-from trainkit.train import Result, train
 
 
 @contextlib.contextmanager
@@ -144,11 +141,6 @@ def test_a_full_disk_ends_the_run_and_the_last_checkpoint_is_whole(
     assert newest is not None
     again = train_here(out, tiny_model, pictures, **changes | {"samples": int(newest.name) + 40})
     assert again.resumed_from == int(newest.name)
-
-
-def train_here(out: Path, model: Path, data: Path, /, **changes: Any) -> Result:
-    AcceleratorState._reset_state(True)
-    return train(make_run(run_data(model, data, out, **changes), out.parent, "test"))
 
 
 def allow(size: int) -> None:

@@ -29,6 +29,7 @@ from trainkit.additions.lines import Header, Lines, header_of, lines_of, whole_e
 from trainkit.additions.places import check_prepared, file_of, journal_of
 from trainkit.additions.rows import RowIndex
 from trainkit.additions.sources import check_free
+from trainkit.changed import changed, in_short
 from trainkit.errors import LockError, TrainkitError
 from trainkit.manifest import Manifest
 
@@ -194,7 +195,7 @@ def _compare(where: Path, before: Mapping[str, Any], now: Mapping[str, Any], res
         return
     if not {*before} & {*now}:
         raise TrainkitError(f"{where} is what something else added under this name; take another name")
-    shown = [f"  {line}" for line in itertools.islice(_changes(before, now), 12)]
+    shown = [f"  {_change(*each)}" for each in itertools.islice(changed(before, now), 12)]
     raise TrainkitError(
         f"{where} was made with other settings:\n"
         + "\n".join(shown)
@@ -204,26 +205,11 @@ def _compare(where: Path, before: Mapping[str, Any], now: Mapping[str, Any], res
     )
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any], inside: str = "") -> Iterator[str]:
-    """A line for each setting that is another one, by its address."""
-    for name in sorted({*before, *now}):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from _changes(old, new, f"{inside}{name}.")
-        elif old != new and _is_hash(old) and _is_hash(new):
-            yield f"{inside}{name}: not the same as then"
-        elif old != new:
-            yield f"{inside}{name}: {_short(old)} then, {_short(new)} now"
-
-
-def _is_hash(value: Any) -> bool:
-    """Which tells a person nothing."""
-    return isinstance(value, str) and _HASH.fullmatch(value) is not None
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _change(address: str, before: Any, now: Any) -> str:
+    """In a line; a hash tells a person nothing."""
+    if all(isinstance(value, str) and _HASH.fullmatch(value) for value in (before, now)):
+        return f"{address}: not the same as then"
+    return f"{address}: {in_short(before)} then, {in_short(now)} now"
 
 
 def _known(manifest: Path, header: Header, journals: list[Path]) -> Lines:

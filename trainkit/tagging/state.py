@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from trainkit.changed import changed, in_short
 from trainkit.checkpoint import checkpoints_in, remove_leftovers, superfluous
 from trainkit.errors import CheckpointError
 from trainkit.modes import open_to_others
@@ -124,10 +125,10 @@ def load_training(path: Path, training: Training, settings: Mapping[str, Any]) -
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         if state["format"] != _FORMAT:
             raise ValueError(f"has format {state['format']!r}, this version reads {_FORMAT}")
-        if changed := _changed(state["settings"], dict(settings)):
+        if others := list(changed(state["settings"], dict(settings))):
             raise CheckpointError(
                 f"{path} was made with other settings:\n"
-                + "\n".join(f"  {line}" for line in changed)
+                + "\n".join(f"  {at}: was {in_short(old)}, is {in_short(new)}" for at, old, new in others)
                 + "\nSet them back to go on, or begin anew: --restart, or another `out` folder."
             )
         training.trained.load_state_dict(load_file(path / "weights.safetensors"))
@@ -170,19 +171,3 @@ def _load_optimizer(training: Training, tensors: Mapping[str, Tensor]) -> None:
                 field: value if field == "step" else value.to(parameter.device)
                 for field, value in by_name[name].items()
             }
-
-
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
-    lines: list[str] = []
-    for name in sorted({*old, *new}):
-        before, now = old.get(name), new.get(name)
-        if isinstance(before, dict) and isinstance(now, dict):
-            lines += _changed(before, now, f"{path}{name}.")
-        elif before != now:
-            lines.append(f"{path}{name}: was {_short(before)}, is {_short(now)}")
-    return lines
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 100 else text[:97] + "..."
